@@ -1,0 +1,30 @@
+package gateway
+
+import (
+	"regexp"
+	"time"
+)
+
+// Tenant is one customer of the hub with one WhatsApp number.
+type Tenant struct {
+	ID        string // the name in URLs, TenantIDPattern
+	Key       int64  // internal, never used again after the tenant is deleted; names its queues and rows
+	Name      string
+	CreatedAt time.Time
+}
+
+var tenantID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// ValidTenantID reports whether id may name a tenant.
+func ValidTenantID(id string) bool { return tenantID.MatchString(id) }
+
+// APIKey is a credential as it is stored: only the hash of the secret exists after creation.
+type APIKey struct {
+	ID        string
+	TenantKey int64 // 0: the admin key, which opens /admin and the /api of every tenant
+	Name      string
+	Scopes    []string // empty: everything the tenant may do
+	Hash      [32]byte // SHA-256 of the key; keys are random, so a slow hash adds nothing
+	CreatedAt time.Time
+	RevokedAt time.Time // zero: live
+}
