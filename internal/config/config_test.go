@@ -1,0 +1,108 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wapro/hub/internal/config"
+)
+
+func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(config.ProcessAPI, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.HTTPAddr != ":3001" || c.OpsAddr != "127.0.0.1:3003" || c.DatabaseURL != "sqlite://data/hub.db" ||
+		c.BlobURL != "file://data/media" || c.LeaseTTL != 15*time.Second || c.MediaInflightBytes != 256<<20 ||
+		c.SimulatorAddr != "127.0.0.1:3443" || *c.EgressAllowPrivate || !c.Embedded() || c.Mode() != config.ModeReal {
+		t.Errorf("defaults differ from the README: %+v", c)
+	}
+	w, err := config.Load(config.ProcessWorker, []string{"REDIS_URL=redis://127.0.0.1:6379"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.OpsAddr != "127.0.0.1:3004" {
+		t.Errorf("worker's ops address: %s", w.OpsAddr)
+	}
+}
+
+func TestSandboxOpensPrivateEgress(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(config.ProcessAPI, []string{"SANDBOX=true", "DATABASE_URL=sqlite://data/sandbox/hub.db"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !*c.EgressAllowPrivate || c.Mode() != config.ModeSandbox || c.DataDir() != filepath.Join("data", "sandbox") {
+		t.Errorf("got %+v, dir %s", c, c.DataDir())
+	}
+}
+
+func TestSecretsAreReadFromFiles(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte("a-very-secret-admin-key\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(config.ProcessAPI, []string{"ADMIN_API_KEY_FILE=" + path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.AdminAPIKey != "a-very-secret-admin-key" {
+		t.Errorf("got %q", c.AdminAPIKey)
+	}
+	if strings.Contains(c.LogValue().String(), "secret") {
+		t.Error("the log value shows the key")
+	}
+}
+
+func TestWrongSettingsAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	key := strings.Repeat("ab", 32)
+	for name, tc := range map[string]struct {
+		process config.Process
+		environ []string
+		want    string
+	}{
+		"worker without redis":      {config.ProcessWorker, nil, "REDIS_URL"},
+		"sandbox with redis":        {config.ProcessAPI, []string{"SANDBOX=true", "REDIS_URL=redis://127.0.0.1:1"}, "SANDBOX"},
+		"sandbox with a server":     {config.ProcessAPI, []string{"SANDBOX=true", "WHATSAPP_SERVER=127.0.0.1:1", "WHATSAPP_ROOT_KEY=" + key}, "SANDBOX"},
+		"server without key":        {config.ProcessAPI, []string{"WHATSAPP_SERVER=127.0.0.1:1"}, "WHATSAPP_ROOT_KEY"},
+		"short key":                 {config.ProcessAPI, []string{"WHATSAPP_SERVER=127.0.0.1:1", "WHATSAPP_ROOT_KEY=abcd"}, "WHATSAPP_ROOT_KEY"},
+		"server without port":       {config.ProcessAPI, []string{"WHATSAPP_SERVER=localhost", "WHATSAPP_ROOT_KEY=" + key}, "host:port"},
+		"database":                  {config.ProcessAPI, []string{"DATABASE_URL=mysql://x"}, "DATABASE_URL"},
+		"blobs":                     {config.ProcessAPI, []string{"BLOB_URL=ftp://x"}, "BLOB_URL"},
+		"tenant id":                 {config.ProcessAPI, []string{"BOOTSTRAP_TENANT=Not Valid"}, "BOOTSTRAP_TENANT"},
+		"key without tenant":        {config.ProcessAPI, []string{"BOOTSTRAP_API_KEY=0123456789abcdef"}, "BOOTSTRAP_TENANT"},
+		"one key for both":         {config.ProcessAPI, []string{"ADMIN_API_KEY=0123456789abcdef", "BOOTSTRAP_TENANT=a", "BOOTSTRAP_API_KEY=0123456789abcdef"}, "must differ"},
+		"lease":                     {config.ProcessAPI, []string{"LEASE_TTL=1ms"}, "LEASE_TTL"},
+		"a lease that is no length": {config.ProcessAPI, []string{"LEASE_TTL=soon"}, "LeaseTTL"},
+		"inflight":                  {config.ProcessAPI, []string{"MEDIA_INFLIGHT_BYTES=1"}, "MEDIA_INFLIGHT_BYTES"},
+		"log level":                 {config.ProcessAPI, []string{"LOG_LEVEL=loud"}, "LOG_LEVEL"},
+		"log format":                {config.ProcessAPI, []string{"LOG_FORMAT=xml"}, "LOG_FORMAT"},
+		"both value and file":       {config.ProcessAPI, []string{"ADMIN_API_KEY=0123456789abcdef", "ADMIN_API_KEY_FILE=x"}, "both set"},
+		"a file that is not there":  {config.ProcessAPI, []string{"ADMIN_API_KEY_FILE=/nonexistent/x"}, "ADMIN_API_KEY_FILE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Load(tc.process, tc.environ)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("want an error that names %s, got %v", tc.want, err)
+			}
+		})
+	}
+}
+
+func TestShortKeysAreNamed(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(config.ProcessAPI, []string{"ADMIN_API_KEY=short", "BOOTSTRAP_TENANT=a", "BOOTSTRAP_API_KEY=0123456789abcdef"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if weak := c.WeakKeys(); len(weak) != 1 || weak[0] != "ADMIN_API_KEY" {
+		t.Errorf("got %v", weak)
+	}
+}
