@@ -77,7 +77,7 @@ func TestWrongSettingsAreRefusedByName(t *testing.T) {
 		"blobs":                     {config.ProcessAPI, []string{"BLOB_URL=ftp://x"}, "BLOB_URL"},
 		"tenant id":                 {config.ProcessAPI, []string{"BOOTSTRAP_TENANT=Not Valid"}, "BOOTSTRAP_TENANT"},
 		"key without tenant":        {config.ProcessAPI, []string{"BOOTSTRAP_API_KEY=0123456789abcdef"}, "BOOTSTRAP_TENANT"},
-		"one key for both":         {config.ProcessAPI, []string{"ADMIN_API_KEY=0123456789abcdef", "BOOTSTRAP_TENANT=a", "BOOTSTRAP_API_KEY=0123456789abcdef"}, "must differ"},
+		"one key for both":          {config.ProcessAPI, []string{"ADMIN_API_KEY=0123456789abcdef", "BOOTSTRAP_TENANT=a", "BOOTSTRAP_API_KEY=0123456789abcdef"}, "must differ"},
 		"lease":                     {config.ProcessAPI, []string{"LEASE_TTL=1ms"}, "LEASE_TTL"},
 		"a lease that is no length": {config.ProcessAPI, []string{"LEASE_TTL=soon"}, "LeaseTTL"},
 		"inflight":                  {config.ProcessAPI, []string{"MEDIA_INFLIGHT_BYTES=1"}, "MEDIA_INFLIGHT_BYTES"},

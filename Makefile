@@ -1,0 +1,39 @@
+# `make help` lists the targets. Nothing but Go is needed for build, run, sandbox and test.
+SHELL := /bin/bash
+GO    ?= go
+TOOL  := $(GO) tool -modfile=deploy/tools.mod
+RACE  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build run sandbox test lint fmt verify
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build bin/api and bin/worker
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/ ./api ./worker
+
+run: build ## Run the hub against real WhatsApp: shows the QR code to scan, then a curl line
+	@BOOTSTRAP_TENANT="$${BOOTSTRAP_TENANT:-algo}" exec bin/api run
+
+sandbox: build ## Run the hub with a simulated WhatsApp, tenant algo paired, and print a curl line that works
+	@SANDBOX=true HTTP_ADDR="$${HTTP_ADDR:-127.0.0.1:3001}" \
+		DATABASE_URL="$${DATABASE_URL:-sqlite://data/sandbox/hub.db}" BLOB_URL="$${BLOB_URL:-file://data/sandbox/media}" \
+		exec bin/api
+
+test: ## Run every test; RACE=-race adds the race detector
+	$(GO) test $(RACE) -timeout 20m ./...
+
+lint: ## Check style and the walls between rooms
+	$(TOOL) golangci-lint run ./...
+
+fmt: ## Format the code
+	$(TOOL) golangci-lint fmt ./...
+
+verify: ## Regenerate what is generated, tidy, and fail when anything differs from what is committed
+	$(GO) generate ./...
+	$(GO) mod tidy
+	$(GO) mod verify
+	$(GO) vet ./...
+	@git diff --exit-code --stat -- . || { echo "verify: the tree differs from what is committed"; exit 1; }
