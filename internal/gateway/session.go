@@ -134,6 +134,11 @@ type Fence struct {
 	Epoch     int64
 }
 
+// Fence is the proof of ownership that the session row itself states.
+func (s *Session) Fence() Fence {
+	return Fence{TenantKey: s.TenantKey, Owner: s.Owner, Epoch: s.Epoch}
+}
+
 // ErrFenced is returned when a Fence no longer holds. The caller stops what it does for that session.
 var ErrFenced = &Error{Code: CodeConflict, Message: "the session's lease is held by another worker"}
 
