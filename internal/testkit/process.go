@@ -1,0 +1,200 @@
+package testkit
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// built is bin/api of this test process.
+var built struct { //nolint:gochecknoglobals // one build serves every test of the process
+	once sync.Once
+	path string
+	err  error
+}
+
+// Binary builds the api program once per test process and returns its path.
+func Binary(t testing.TB) string {
+	t.Helper()
+	built.once.Do(func() {
+		dir, err := os.MkdirTemp("", "wapro-hub-test-")
+		if err != nil {
+			built.err = err
+			return
+		}
+		_, self, _, _ := runtime.Caller(0)
+		root := filepath.Dir(filepath.Dir(filepath.Dir(self)))
+		built.path = filepath.Join(dir, "api")
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", built.path, "./api") //nolint:gosec // our own paths
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = errors.New(string(out))
+		}
+	})
+	if built.err != nil {
+		t.Fatalf("build the api program: %v", built.err)
+	}
+	return built.path
+}
+
+// Process is a running program of the hub.
+type Process struct {
+	t        testing.TB
+	cmd      *exec.Cmd
+	done     chan struct{}
+	mu       sync.Mutex
+	stdout   strings.Builder
+	stderr   strings.Builder
+	listens  map[string]string
+	newLines chan struct{}
+}
+
+// Run starts the api program with args and only the environment given, on loopback ports it chooses itself, and kills
+// it when the test ends.
+func Run(t testing.TB, args []string, environ ...string) *Process {
+	t.Helper()
+	p := &Process{t: t, done: make(chan struct{}), listens: map[string]string{}, newLines: make(chan struct{}, 1)}
+	p.cmd = exec.Command(Binary(t), args...) //nolint:gosec,noctx // our own program; the test's end kills it
+	p.cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LOG_FORMAT=json",
+		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "SIMULATOR_ADDR=127.0.0.1:0",
+	}, environ...)
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var readers sync.WaitGroup
+	readers.Go(func() { p.read(stdout, &p.stdout) })
+	readers.Go(func() { p.read(stderr, &p.stderr) })
+	go func() {
+		readers.Wait()
+		_ = p.cmd.Wait() //nolint:errcheck // a killed program has an error; tests look at what it did
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("%v printed:\n%s\n%s", p.cmd.Args, p.Stdout(), tail(p.Stderr(), 200))
+		}
+	})
+	return p
+}
+
+func (p *Process) read(r io.Reader, into *strings.Builder) {
+	scanner := bufio.NewScanner(r)
+	scanner.Buffer(nil, 1<<20)
+	for scanner.Scan() {
+		var line struct {
+			Msg  string `json:"msg"`
+			Name string `json:"name"`
+			Addr string `json:"addr"`
+		}
+		p.mu.Lock()
+		into.WriteString(scanner.Text() + "\n")
+		if json.Unmarshal(scanner.Bytes(), &line) == nil && line.Msg == "listening" {
+			p.listens[line.Name] = line.Addr
+		}
+		p.mu.Unlock()
+		select {
+		case p.newLines <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Stdout is what the program has printed for people so far.
+func (p *Process) Stdout() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stdout.String()
+}
+
+// Stderr is what the program has logged so far.
+func (p *Process) Stderr() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+// Listening waits until the program logged that it listens under name ("requests", "operations", "whatsapp",
+// "sandbox") and returns host:port.
+func (p *Process) Listening(name string) string {
+	p.t.Helper()
+	return p.until("listens for "+name, func() string { return p.listens[name] })
+}
+
+// Printed waits for a line of standard output that begins with prefix and returns the rest of it.
+func (p *Process) Printed(prefix string) string {
+	p.t.Helper()
+	return p.until("prints "+prefix, func() string {
+		for line := range strings.SplitSeq(p.stdout.String(), "\n") {
+			if rest, ok := strings.CutPrefix(strings.TrimSpace(line), prefix); ok {
+				return strings.TrimSpace(rest)
+			}
+		}
+		return ""
+	})
+}
+
+func (p *Process) until(what string, get func() string) string {
+	p.t.Helper()
+	deadline := time.After(60 * time.Second)
+	for {
+		p.mu.Lock()
+		value := get()
+		p.mu.Unlock()
+		if value != "" {
+			return value
+		}
+		select {
+		case <-p.newLines:
+		case <-p.done:
+			p.t.Fatalf("the program ended before it %s:\n%s", what, p.Stderr())
+		case <-deadline:
+			p.t.Fatalf("a minute passed before it %s:\n%s", what, p.Stderr())
+		}
+	}
+}
+
+// Kill ends the program with SIGKILL and waits until it is gone.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() //nolint:errcheck // it may be gone already
+	<-p.done
+}
+
+// Terminate asks the program to stop with SIGTERM and waits until it is gone, at most d.
+func (p *Process) Terminate(d time.Duration) {
+	p.t.Helper()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may be gone already
+	select {
+	case <-p.done:
+	case <-time.After(d):
+		p.t.Fatalf("still running %s after SIGTERM", d)
+	}
+}
+
+func tail(s string, lines int) string {
+	all := strings.Split(s, "\n")
+	if len(all) > lines {
+		all = all[len(all)-lines:]
+	}
+	return strings.Join(all, "\n")
+}
