@@ -1,0 +1,221 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// Paces of asynq's servers.
+const (
+	taskCheck = 100 * time.Millisecond // how often a server with nothing to do asks again; bounds its shutdown too
+	// abortAfter is asynq's shutdown timeout. A consumer shuts asynq down only when no handler runs any more, so all
+	// that is left then is a task to be put back; the time lets a task that has just ended be marked as done.
+	abortAfter = 250 * time.Millisecond
+	retryAfter = time.Second // for what failed between asynq and us
+)
+
+// errBack ends the handling of a task that has gone back to the queue already; asynq does not look at it any more.
+var errBack = errors.New("given back")
+
+// retryLater makes asynq handle a task again at a time.
+type retryLater struct{ at time.Time }
+
+func (e *retryLater) Error() string { return "again at " + e.at.UTC().Format(time.RFC3339) }
+
+// consumer is one life of a tenant's asynq server. A task that must keep its place is not returned to asynq
+// but parked: it blocks until the server is shut down, which puts it back at the head of its queue.
+type consumer struct {
+	key    int64
+	handle Handler
+	opts   Options
+	log    *slog.Logger
+	again  func(context.Context, gateway.Ticket) error // to the tail
+
+	life   context.Context //nolint:containedctx // the life of the handlers
+	cancel context.CancelFunc
+
+	turn     chan struct{} // held by the one handler that runs
+	stopping chan struct{} // closed: no handler begins any more
+	over     chan struct{} // closed: asynq is down, parked tasks may end
+	gaveBack chan struct{} // cap 1: the session went away
+	ended    chan struct{} // cap 1: a task was handled
+}
+
+func newConsumer(ctx context.Context, key int64, h Handler, opts Options, again func(context.Context, gateway.Ticket) error) *consumer {
+	c := &consumer{
+		key: key, handle: h, opts: opts, log: opts.Log.With("tenantKey", key), again: again,
+		turn:     make(chan struct{}, 1),
+		stopping: make(chan struct{}),
+		over:     make(chan struct{}),
+		gaveBack: make(chan struct{}, 1),
+		ended:    make(chan struct{}, 1),
+	}
+	c.life, c.cancel = context.WithCancel(ctx)
+	return c
+}
+
+// run consumes until closing is closed, a handler gives its ticket back, or nothing is left to do. It reports whether
+// it ended because of a give-back.
+func (c *consumer) run(client redis.UniversalClient, empty func(context.Context) bool, closing <-chan struct{}) bool {
+	defer c.cancel()
+	server := asynq.NewServerFromRedisClient(client, asynq.Config{
+		// One at a time: WhatsApp's client sends one message at a time anyway, and order is promised.
+		Concurrency:              1,
+		Queues:                   queueWeights(c.key),
+		StrictPriority:           true,
+		TaskCheckInterval:        taskCheck,
+		DelayedTaskCheckInterval: c.opts.DelayedCheck,
+		ShutdownTimeout:          abortAfter,
+		// Attempts are counted in SQL. asynq never counts one, and so never gives a ticket up.
+		IsFailure:      func(error) bool { return false },
+		RetryDelayFunc: retryDelay,
+		Logger:         asynqLog{c.log},
+		LogLevel:       asynq.WarnLevel,
+	})
+	if err := server.Start(c); err != nil {
+		c.log.Error("a tenant's server did not start", "error", err)
+		return true
+	}
+	defer c.shutDown(server)
+
+	idle := time.NewTimer(c.opts.IdleAfter)
+	defer idle.Stop()
+	for {
+		select {
+		case <-closing:
+			return false
+		case <-c.gaveBack:
+			return true
+		case <-c.ended:
+			idle.Reset(c.opts.IdleAfter)
+		case <-idle.C:
+			// Stopping is safe at any moment, and whoever stops looks once more afterwards: an answer that is
+			// outdated at once does no harm.
+			if len(c.turn) == 0 && empty(c.life) {
+				return false
+			}
+			idle.Reset(c.opts.IdleAfter)
+		}
+	}
+}
+
+// shutDown ends the server in the order that keeps the promises: no new task, then the handler in hand, then asynq.
+func (c *consumer) shutDown(server *asynq.Server) {
+	close(c.stopping)
+	server.Stop()
+	if !c.takeTurn(c.opts.Grace) {
+		c.cancel()
+		if !c.takeTurn(c.opts.AbortGrace) {
+			c.log.Warn("a handler ignores that its context was canceled; its ticket goes back while it runs")
+		}
+	}
+	server.Shutdown()
+	close(c.over)
+}
+
+func (c *consumer) takeTurn(limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case c.turn <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// ProcessTask is asynq's way in. asynq's context is not handed on: it ends when Redis was away for long, which is no
+// reason to give a send up. asynq then believes that the task is lost and may start the next one: the turn keeps
+// that waiting.
+func (c *consumer) ProcessTask(_ context.Context, task *asynq.Task) error {
+	select {
+	case c.turn <- struct{}{}:
+	case <-c.stopping:
+		return c.park()
+	}
+	select {
+	case <-c.stopping:
+		<-c.turn
+		return c.park()
+	default:
+	}
+	back, err := c.process(task)
+	<-c.turn
+	notify(c.ended)
+	if back {
+		notify(c.gaveBack)
+		return c.park()
+	}
+	return err
+}
+
+func (c *consumer) park() error {
+	<-c.over
+	return errBack
+}
+
+func (c *consumer) process(task *asynq.Task) (back bool, err error) {
+	var ticket gateway.Ticket
+	if err := json.Unmarshal(task.Payload(), &ticket); err != nil || ticket.TenantKey != c.key {
+		c.log.Error("dropped a ticket that cannot be read", "error", err)
+		return false, nil
+	}
+	switch verdict := c.call(ticket); verdict.Kind {
+	case gateway.VerdictAgain:
+		if err := c.again(c.life, ticket); err != nil {
+			c.log.Warn("could not put a ticket to the tail, it comes back later", "error", err)
+			return false, &retryLater{time.Now().Add(retryAfter)}
+		}
+	case gateway.VerdictRetry:
+		return false, &retryLater{time.Now().Add(verdict.Delay)}
+	case gateway.VerdictGiveBack:
+		return true, nil
+	case gateway.VerdictDone:
+	}
+	return false, nil
+}
+
+// call runs the handler and contains its panic: one tenant's must not end the others (I6).
+func (c *consumer) call(ticket gateway.Ticket) (verdict gateway.Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			// Only the runtime's own errors are told in words: another panic's value could quote a message.
+			cause := fmt.Sprintf("%T", p)
+			if err, ok := p.(runtime.Error); ok {
+				cause = err.Error()
+			}
+			c.log.Error("a handler panicked", "messageId", ticket.MessageID, "panic", cause, "stack", string(debug.Stack()))
+			verdict = gateway.Verdict{Kind: gateway.VerdictRetry, Delay: c.opts.PanicDelay}
+		}
+	}()
+	return c.handle(c.life, ticket)
+}
+
+// retryDelay is the delay that ends at or after the wanted time although asynq cuts due times off to the second.
+func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	at := time.Now().Add(retryAfter)
+	if later, ok := errors.AsType[*retryLater](err); ok {
+		at = later.at
+	} else if errors.Is(err, asynq.ErrLeaseExpired) {
+		return 0 // its process died or Redis was away: it has waited long enough
+	}
+	return time.Until(ceilSecond(at)) + time.Millisecond
+}
+
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,147 @@
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/queue"
+	"github.com/wapro/hub/internal/queue/embedded"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// nextTenant gives each test tenants of its own, so that tests can share a real Redis.
+var nextTenant atomic.Int64 //nolint:gochecknoglobals // see above
+
+func tenantKeys(n int64) []int64 {
+	last := nextTenant.Add(n)
+	keys := make([]int64, n)
+	for i := range keys {
+		keys[i] = last - n + int64(i) + 1
+	}
+	return keys
+}
+
+// newRedis is the embedded broker, or the Redis at REDIS_TEST_URL when that is set.
+func newRedis(t *testing.T) redis.UniversalClient {
+	t.Helper()
+	url := os.Getenv("REDIS_TEST_URL")
+	if url == "" {
+		client, stop, err := embedded.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+		return client
+	}
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	if err := client.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// quick are paces for tests.
+func quick() queue.Options {
+	return queue.Options{
+		Grace: 10 * time.Second, AbortGrace: time.Second, IdleAfter: 50 * time.Millisecond,
+		DelayedCheck: 50 * time.Millisecond, GiveBackPause: 50 * time.Millisecond, PanicDelay: 10 * time.Millisecond,
+		SweepEvery: 200 * time.Millisecond,
+	}
+}
+
+func start(t *testing.T, client redis.UniversalClient, opts queue.Options) *queue.Queue {
+	t.Helper()
+	q := queue.New(client, opts)
+	if err := q.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := q.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+func ticket(tenant int64, lane gateway.Priority, n int) gateway.Ticket {
+	return gateway.Ticket{TenantKey: tenant, MessageID: fmt.Sprintf("m%d-%s-%04d", tenant, lane, n), Lane: lane}
+}
+
+func tickets(tenant int64, lane gateway.Priority, n int) []gateway.Ticket {
+	list := make([]gateway.Ticket, n)
+	for i := range list {
+		list[i] = ticket(tenant, lane, i)
+	}
+	return list
+}
+
+func enqueue(t *testing.T, q *queue.Queue, list ...gateway.Ticket) {
+	t.Helper()
+	if err := q.Enqueue(t.Context(), list...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// record notes the message ids that were handled, in order.
+type record struct {
+	mu      sync.Mutex
+	handled []string
+}
+
+func (r *record) add(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.handled = append(r.handled, id)
+}
+
+func (r *record) ids() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.handled...)
+}
+
+func (r *record) done(_ context.Context, t gateway.Ticket) gateway.Verdict {
+	r.add(t.MessageID)
+	return gateway.Verdict{}
+}
+
+// eventually polls a condition for at most 20 s.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func messageIDs(list []gateway.Ticket) []string {
+	out := make([]string, len(list))
+	for i, t := range list {
+		out[i] = t.MessageID
+	}
+	return out
+}

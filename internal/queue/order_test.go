@@ -1,0 +1,55 @@
+package queue_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+func TestTicketsAreHandledInOrder(t *testing.T) {
+	t.Parallel()
+	q := start(t, newRedis(t), quick())
+	key := tenantKeys(1)[0]
+	want := tickets(key, gateway.PriorityNormal, 600) // more than one pipeline
+	enqueue(t, q, want...)
+
+	var r record
+	q.Open(key, r.done)
+	eventually(t, "all handled", func() bool { return len(r.ids()) >= len(want) })
+	if got := r.ids(); !slices.Equal(got, messageIDs(want)) {
+		t.Fatalf("handled out of order or twice: %d of %d", len(got), len(want))
+	}
+}
+
+func TestHigherLaneOvertakesWithinOneSend(t *testing.T) {
+	t.Parallel()
+	q := start(t, newRedis(t), quick())
+	key := tenantKeys(1)[0]
+	enqueue(t, q, tickets(key, gateway.PriorityBulk, 3)...)
+	enqueue(t, q, tickets(key, gateway.PriorityNormal, 2)...)
+
+	var r record
+	first, release := make(chan struct{}), make(chan struct{})
+	q.Open(key, func(ctx context.Context, ticket gateway.Ticket) gateway.Verdict {
+		if len(r.ids()) == 0 {
+			close(first)
+			<-release
+		}
+		return r.done(ctx, ticket)
+	})
+	<-first
+	enqueue(t, q, ticket(key, gateway.PriorityHigh, 0))
+	close(release)
+
+	eventually(t, "all handled", func() bool { return len(r.ids()) == 6 })
+	want := []string{
+		ticket(key, gateway.PriorityNormal, 0).MessageID, ticket(key, gateway.PriorityHigh, 0).MessageID,
+		ticket(key, gateway.PriorityNormal, 1).MessageID, ticket(key, gateway.PriorityBulk, 0).MessageID,
+		ticket(key, gateway.PriorityBulk, 1).MessageID, ticket(key, gateway.PriorityBulk, 2).MessageID,
+	}
+	if got := r.ids(); !slices.Equal(got, want) {
+		t.Fatalf("got  %v\nwant %v", got, want)
+	}
+}
