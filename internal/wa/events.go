@@ -1,0 +1,202 @@
+package wa
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/wa/convert"
+)
+
+// keepAliveFailures is how many keepalives in a row, 30 to 40 s apart, may stay unanswered before the connection is given up.
+const keepAliveFailures = 2
+
+// streamErrorGrace is how long the server may take to close the connection after it announced an error.
+const streamErrorGrace = 3 * time.Second
+
+// handle takes every event of whatsmeow's. False keeps what caused it unacknowledged, so that WhatsApp delivers it again.
+// A panic is contained here: whatsmeow would contain it too, and acknowledge.
+func (c *Client) handle(event any) (handled bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("panic while handling an event", "event", fmt.Sprintf("%T", event), "panic", p, "stack", string(debug.Stack()))
+			handled = false
+		}
+	}()
+	switch e := event.(type) {
+	case *events.Receipt:
+		return c.receipt(e)
+	case *events.Connected:
+		c.connected()
+	case *events.Disconnected:
+		c.disconnected()
+	case *events.LoggedOut:
+		reason := gateway.ReasonRefused
+		if !e.OnConnect || e.Reason == events.ConnectFailureLoggedOut {
+			reason = gateway.ReasonDeviceRemoved
+		}
+		c.end(gateway.ClientEvent{Kind: gateway.ClientLoggedOut, Reason: reason, Detail: e.Reason.String()})
+	case *events.StreamReplaced:
+		c.end(gateway.ClientEvent{Kind: gateway.ClientReplaced, Reason: gateway.ReasonReplaced})
+	case *events.TemporaryBan:
+		c.end(temporaryBan(e, time.Now()))
+	case *events.ClientOutdated:
+		c.end(gateway.ClientEvent{Kind: gateway.ClientOutdated, Reason: gateway.ReasonClientOutdated})
+	case *events.ConnectFailure:
+		c.end(gateway.ClientEvent{
+			Kind: gateway.ClientConnectError, Reason: gateway.ReasonConnectFailed,
+			Detail: "login failed with " + e.Reason.String(),
+		})
+	case *events.StreamError:
+		c.log.Warn("WhatsApp ends the connection", "code", e.Code)
+		c.closing(gateway.ReasonServerError)
+	case *events.ManualLoginReconnect:
+		// Pairing is done and the server wants a login; outside of pairing it merely wants a new connection.
+		if !c.reportPaired() {
+			c.closing(gateway.ReasonServerError)
+		}
+	case *events.KeepAliveTimeout:
+		if e.ErrorCount >= keepAliveFailures {
+			c.drop(gateway.ReasonConnectionLost)
+		}
+	case *events.QR:
+		c.showCodes(e.Codes)
+	case *events.PairSuccess:
+		c.pairSuccess(e)
+	case *events.PairError:
+		c.log.Warn("pairing failed", "error", e.Error)
+		c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingFailed})
+	case *events.QRScannedWithoutMultidevice:
+		c.log.Warn("the code was scanned by a phone that has linked devices switched off")
+	}
+	return true
+}
+
+func temporaryBan(e *events.TemporaryBan, now time.Time) gateway.ClientEvent {
+	until := time.Time{}
+	if e.Expire > 0 {
+		until = now.Add(e.Expire).UTC()
+	}
+	return gateway.ClientEvent{
+		Kind: gateway.ClientBanned, Reason: gateway.ReasonTemporaryBan, Until: until, Detail: e.Code.String(),
+	}
+}
+
+// connected reports that sends may begin. An event of an older connection, which whatsmeow dispatches when that one's
+// last query is given up, is told apart by the login: this connection's own has not been accepted yet.
+func (c *Client) connected() {
+	c.mu.Lock()
+	conn := c.conn
+	if conn == nil || conn.pairing || conn.ready || !conn.loggedIn.Load() {
+		c.mu.Unlock()
+		return
+	}
+	conn.ready = true
+	if c.lid.IsEmpty() {
+		c.lid = c.cli.Store.GetLID().ToNonAD() // told by the login
+	}
+	event := gateway.ClientEvent{
+		Kind: gateway.ClientConnected, Reason: gateway.ReasonConnected, JID: c.device.String(), LID: convert.Bare(c.lid),
+	}
+	c.mu.Unlock()
+	c.emit(conn.ctx, event)
+}
+
+// disconnected reports the end of a connection that the server, the network or drop closed.
+func (c *Client) disconnected() {
+	if c.reportPaired() {
+		return
+	}
+	event := gateway.ClientEvent{Kind: gateway.ClientDisconnected, Reason: gateway.ReasonConnectionLost}
+	c.mu.Lock()
+	if c.conn != nil {
+		if c.conn.reason != gateway.ReasonNone {
+			event.Reason = c.conn.reason
+		}
+		if c.conn.pairing {
+			event = gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingFailed}
+		}
+	}
+	c.mu.Unlock()
+	c.end(event)
+}
+
+// end reports the last event of the live connection and forgets it; without one it reports nothing.
+func (c *Client) end(event gateway.ClientEvent) {
+	c.mu.Lock()
+	conn := c.conn
+	c.conn = nil
+	c.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	conn.cancel()
+	c.emit(context.WithoutCancel(conn.ctx), event)
+}
+
+// drop closes the live connection as if the other side had, so that its end is reported and a send that waits for its
+// acknowledgement survives a quick reconnect. Disconnect would end that send.
+func (c *Client) drop(reason gateway.SessionReason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		c.conn.reason = reason
+		c.conn.cancel()
+	}
+}
+
+// closing notes that the server is about to close the live connection, and closes it when the server does not.
+func (c *Client) closing(reason gateway.SessionReason) {
+	c.mu.Lock()
+	conn := c.conn
+	if conn != nil {
+		conn.reason = reason
+		conn.ready = false
+	}
+	c.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	timer := time.AfterFunc(streamErrorGrace, conn.cancel)
+	context.AfterFunc(conn.ctx, func() { timer.Stop() })
+}
+
+// receipt passes a recipient's receipt on and reports whether it may be acknowledged.
+func (c *Client) receipt(e *events.Receipt) bool {
+	receipt, ok := convert.Receipt(e)
+	if !ok {
+		return true
+	}
+	pn, lid := c.own()
+	sender := e.Sender.ToNonAD()
+	if sender == pn || sender == lid {
+		return true
+	}
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn == nil {
+		return false // delivered again with the next connection
+	}
+	if receipt.SenderAlt == "" && (sender.Server == types.DefaultUserServer || sender.Server == types.HiddenUserServer) {
+		alt, err := c.cli.Store.GetAltJID(conn.ctx, sender)
+		if err != nil {
+			c.log.Warn("look up the other name of a receipt's sender", "error", err)
+		}
+		receipt.SenderAlt = convert.Bare(alt)
+	}
+	return c.emit(conn.ctx, gateway.ClientEvent{Kind: gateway.ClientReceipt, Receipt: &receipt})
+}
+
+func (c *Client) emit(ctx context.Context, event gateway.ClientEvent) bool {
+	if err := c.on(ctx, event); err != nil {
+		c.log.Warn("an event was not taken", "event", string(event.Kind), "error", err)
+		return false
+	}
+	return true
+}

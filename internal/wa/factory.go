@@ -1,0 +1,147 @@
+package wa
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/store/sqlstore"
+	"go.mau.fi/whatsmeow/types"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// Database is the hub's own database, which keeps the devices and their Signal stores too.
+type Database interface {
+	Fencer
+	Writer() *sql.DB
+	Dialect() string
+}
+
+// Media opens stored files by content hash.
+type Media interface {
+	Open(ctx context.Context, sha256 string) (*os.File, error)
+}
+
+// Lookup finds a tenant's message by its stanza id; nil when there is none.
+type Lookup func(ctx context.Context, tenantKey int64, stanzaID string) (*gateway.Message, error)
+
+// Options configure a Factory. Zero durations mean the defaults.
+type Options struct {
+	Database Database
+	Media    Media
+	Lookup   Lookup // nil: a phone's request to send again is served from whatsmeow's memory of the last 256 messages only
+	Log      *slog.Logger
+
+	Server string // host:port of a simulator that is dialled instead of WhatsApp, see SetRootKey
+
+	AckTimeout  time.Duration // wait for the acknowledgement of one stanza; 30 s
+	SendTimeout time.Duration // of one send as a whole, without the upload of media; 60 s
+	PairTimings PairTimings
+}
+
+// Default bounds of a send.
+const (
+	defaultAckTimeout  = 30 * time.Second
+	defaultSendTimeout = 60 * time.Second
+)
+
+// Factory makes the WhatsApp clients of a process. It is safe for concurrent use.
+type Factory struct {
+	opts      Options
+	container *sqlstore.Container
+	transport *http.Transport
+	http      *http.Client // web sockets
+	mediaHTTP *http.Client
+}
+
+// NewFactory prepares WhatsApp's tables in the database, migrating them when they are of an older version.
+func NewFactory(ctx context.Context, opts Options) (*Factory, error) {
+	if opts.AckTimeout <= 0 {
+		opts.AckTimeout = defaultAckTimeout
+	}
+	if opts.SendTimeout <= 0 {
+		opts.SendTimeout = defaultSendTimeout
+	}
+	opts.PairTimings = opts.PairTimings.withDefaults()
+	container := sqlstore.NewWithDB(opts.Database.Writer(), opts.Database.Dialect(), whatsmeowLog{log: opts.Log, module: "store"})
+	if err := container.Upgrade(ctx); err != nil {
+		return nil, fmt.Errorf("migrate the WhatsApp tables: %w", err)
+	}
+	transport := newTransport(opts.Server)
+	return &Factory{
+		opts:      opts,
+		container: container,
+		transport: transport,
+		http:      &http.Client{Transport: transport},
+		mediaHTTP: &http.Client{Transport: mediaTransport{next: transport}},
+	}, nil
+}
+
+// Close ends idle connections. Clients are disconnected by who made them; the database stays open.
+func (f *Factory) Close() { f.transport.CloseIdleConnections() }
+
+// ErrNoDevice is returned by New for a session whose JID has no keys in the database: it must be paired anew.
+var ErrNoDevice = errors.New("the database has no keys for this session")
+
+// New makes the client of a session: with the keys of session.JID, or with new ones, to be paired, when that is empty.
+// Nothing is connected. on gets the client's events, one at a time for each connection; what is reported to it while it
+// waits may be reported from several goroutines. The error of a receipt keeps it unacknowledged.
+func (f *Factory) New(ctx context.Context, session gateway.Session, on func(context.Context, gateway.ClientEvent) error) (*Client, error) {
+	log := f.opts.Log.With("tenant", session.TenantID)
+	device := f.container.NewDevice()
+	if session.JID != "" {
+		jid, err := types.ParseJID(session.JID)
+		if err != nil {
+			return nil, fmt.Errorf("parse the session's JID: %w", err)
+		}
+		device, err = f.container.GetDevice(ctx, jid)
+		if err != nil {
+			return nil, fmt.Errorf("load the session's keys: %w", err)
+		}
+		if device == nil {
+			return nil, ErrNoDevice
+		}
+	}
+	c := &Client{
+		opts:      f.opts,
+		log:       log,
+		on:        on,
+		tenantKey: session.TenantKey,
+		slot:      make(chan struct{}, 1),
+	}
+	c.device = device.GetJID()
+	c.pn, c.lid = device.GetJID().ToNonAD(), device.GetLID().ToNonAD()
+	g := &guard{
+		fencer: f.opts.Database,
+		fence:  session.Fence(),
+		known:  newIdentityCache(),
+		seen:   loginSeen,
+	}
+	g.wrap(device)
+	c.container = device.Container // which checks the lease
+
+	cli := whatsmeow.NewClient(device, whatsmeowLog{log: log})
+	cli.SetWebsocketHTTPClient(f.http)
+	cli.SetPreLoginHTTPClient(f.http)
+	cli.SetMediaHTTPClient(f.mediaHTTP)
+	// The session room reconnects, after it has confirmed the lease.
+	cli.EnableAutoReconnect = false
+	cli.DisableLoginAutoReconnect = true
+	// A receipt is acknowledged when it is in our database, not before.
+	cli.SynchronousAck = true
+	cli.AutomaticMessageRerequestFromPhone = false
+	// The hub keeps no chats: no history is fetched, and the phone is not asked for more.
+	cli.ManualHistorySyncDownload = true
+	cli.UseRetryMessageStore = false
+	cli.GetMessageForRetry = c.messageForRetry
+	cli.AddEventHandlerWithSuccessStatus(c.handle)
+	c.cli = cli
+	return c, nil
+}

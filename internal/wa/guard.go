@@ -1,0 +1,282 @@
+package wa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.mau.fi/whatsmeow/store"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/util/keys"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// Fencer knows who owns a session.
+type Fencer interface {
+	// CheckFence returns nil while fence holds, gateway.ErrFenced when it does not, and another error when that cannot be
+	// told. It must not need the connection that a transaction in ctx may hold.
+	CheckFence(ctx context.Context, fence gateway.Fence) error
+}
+
+// guard stands before the Signal stores of one client: it lets a write pass only under a valid lease, and records in the
+// send's proof what was written.
+type guard struct {
+	fencer Fencer
+	fence  gateway.Fence
+	known  *identityCache
+	seen   func(context.Context) // called when a connection has logged in, see guardedPreKeys
+}
+
+// storeError marks a failure of our own database, so that it is told apart from WhatsApp's whatever wraps it.
+type storeError struct {
+	what string
+	err  error
+}
+
+func (e *storeError) Error() string { return fmt.Sprintf("%s: %v", e.what, e.err) }
+func (e *storeError) Unwrap() error { return e.err }
+
+func storeFailed(what string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &storeError{what: what, err: err}
+}
+
+// write is the one place every Signal-store write passes. The lease is checked right before it; where a transaction is
+// to span the check and the write, it belongs here.
+func (g *guard) write(ctx context.Context, what string, write func(context.Context) error) error {
+	if err := g.fencer.CheckFence(ctx, g.fence); err != nil {
+		return storeFailed(what+": check the lease", err)
+	}
+	return storeFailed(what, write(ctx))
+}
+
+// wrap puts the guard before device's Signal stores and takes away the stores of what the hub does not keep: names, chat
+// settings and message secrets. A device that is not stored yet has no stores; its container wraps them when it is.
+func (g *guard) wrap(device *store.Device) {
+	device.Container = &guardedContainer{inner: unwrapContainer(device.Container), guard: g}
+	if !device.Initialized {
+		return
+	}
+	device.Sessions = &guardedSessions{SessionStore: device.Sessions, guard: g}
+	device.Identities = &guardedIdentities{IdentityStore: device.Identities, guard: g}
+	device.PreKeys = &guardedPreKeys{PreKeyStore: device.PreKeys, guard: g}
+	device.SenderKeys = &guardedSenderKeys{SenderKeyStore: device.SenderKeys, guard: g}
+	nothing := &store.NoopStore{}
+	device.Contacts, device.ChatSettings, device.MsgSecrets = nothing, nothing, nothing
+}
+
+func unwrapContainer(c store.DeviceContainer) store.DeviceContainer {
+	if guarded, ok := c.(*guardedContainer); ok {
+		return guarded.inner
+	}
+	return c
+}
+
+// guardedContainer wraps the stores that the inner container gives a device when it is saved for the first time.
+type guardedContainer struct {
+	inner store.DeviceContainer
+	guard *guard
+}
+
+func (c *guardedContainer) PutDevice(ctx context.Context, device *store.Device) error {
+	first := !device.Initialized
+	err := c.guard.write(ctx, "save device", func(ctx context.Context) error { return c.inner.PutDevice(ctx, device) })
+	if first && device.Initialized {
+		c.guard.wrap(device)
+	}
+	return err
+}
+
+func (c *guardedContainer) DeleteDevice(ctx context.Context, device *store.Device) error {
+	return c.guard.write(ctx, "delete device", func(ctx context.Context) error { return c.inner.DeleteDevice(ctx, device) })
+}
+
+type guardedSessions struct {
+	store.SessionStore
+	guard *guard
+}
+
+func (s *guardedSessions) GetManySessions(ctx context.Context, addresses []string) (map[string][]byte, error) {
+	sessions, err := s.SessionStore.GetManySessions(ctx, addresses)
+	if err != nil {
+		err = storeFailed("load sessions", err)
+		proofOf(ctx).storeError(err)
+		return nil, err
+	}
+	proofOf(ctx).begin(sessions)
+	return sessions, nil
+}
+
+func (s *guardedSessions) PutSession(ctx context.Context, address string, session []byte) error {
+	return s.guard.write(ctx, "store session", func(ctx context.Context) error {
+		return s.SessionStore.PutSession(ctx, address, session)
+	})
+}
+
+// PutManySessions is the last thing whatsmeow does before it writes a message to the wire.
+func (s *guardedSessions) PutManySessions(ctx context.Context, sessions map[string][]byte) error {
+	if err := proofOf(ctx).missing(); err != nil {
+		return err
+	}
+	err := s.guard.write(ctx, "store sessions", func(ctx context.Context) error {
+		return s.SessionStore.PutManySessions(ctx, sessions)
+	})
+	proofOf(ctx).sessions(sessions, err)
+	return err
+}
+
+func (s *guardedSessions) DeleteAllSessions(ctx context.Context, phone string) error {
+	return s.guard.write(ctx, "delete sessions", func(ctx context.Context) error {
+		return s.SessionStore.DeleteAllSessions(ctx, phone)
+	})
+}
+
+func (s *guardedSessions) DeleteSession(ctx context.Context, address string) error {
+	return s.guard.write(ctx, "delete session", func(ctx context.Context) error {
+		return s.SessionStore.DeleteSession(ctx, address)
+	})
+}
+
+func (s *guardedSessions) MigratePNToLID(ctx context.Context, pn, lid types.JID) error {
+	s.guard.known.clear() // it moves identities as well
+	return s.guard.write(ctx, "migrate sessions", func(ctx context.Context) error {
+		return s.SessionStore.MigratePNToLID(ctx, pn, lid)
+	})
+}
+
+type guardedIdentities struct {
+	store.IdentityStore
+	guard *guard
+}
+
+// PutIdentity is called twice for every message with keys that hardly ever change: only a change is written.
+func (s *guardedIdentities) PutIdentity(ctx context.Context, address string, key [32]byte) error {
+	var err error
+	if !s.guard.known.has(address, key) {
+		err = s.guard.write(ctx, "store identity", func(ctx context.Context) error {
+			return s.IdentityStore.PutIdentity(ctx, address, key)
+		})
+		if err == nil {
+			s.guard.known.put(address, key)
+		}
+	}
+	proofOf(ctx).identity(address, err == nil, err)
+	return err
+}
+
+func (s *guardedIdentities) IsTrustedIdentity(ctx context.Context, address string, key [32]byte) (bool, error) {
+	if s.guard.known.has(address, key) {
+		return true, nil
+	}
+	trusted, err := s.IdentityStore.IsTrustedIdentity(ctx, address, key)
+	err = storeFailed("load identity", err)
+	proofOf(ctx).identity(address, false, err)
+	return trusted, err
+}
+
+func (s *guardedIdentities) DeleteAllIdentities(ctx context.Context, phone string) error {
+	s.guard.known.clear()
+	return s.guard.write(ctx, "delete identities", func(ctx context.Context) error {
+		return s.IdentityStore.DeleteAllIdentities(ctx, phone)
+	})
+}
+
+func (s *guardedIdentities) DeleteIdentity(ctx context.Context, address string) error {
+	s.guard.known.clear()
+	return s.guard.write(ctx, "delete identity", func(ctx context.Context) error {
+		return s.IdentityStore.DeleteIdentity(ctx, address)
+	})
+}
+
+type guardedPreKeys struct {
+	store.PreKeyStore
+	guard *guard
+}
+
+// UploadedPreKeyCount is the first thing whatsmeow asks of a store after the server accepted a login, and it asks with
+// the context of that connection: the only way to learn which connection a login belongs to.
+func (s *guardedPreKeys) UploadedPreKeyCount(ctx context.Context) (int, error) {
+	s.guard.seen(ctx)
+	return s.PreKeyStore.UploadedPreKeyCount(ctx)
+}
+
+func (s *guardedPreKeys) GetOrGenPreKeys(ctx context.Context, count uint32) (keys []*keys.PreKey, err error) {
+	err = s.guard.write(ctx, "make prekeys", func(ctx context.Context) error {
+		keys, err = s.PreKeyStore.GetOrGenPreKeys(ctx, count)
+		return err
+	})
+	return keys, err
+}
+
+func (s *guardedPreKeys) GenOnePreKey(ctx context.Context) (key *keys.PreKey, err error) {
+	err = s.guard.write(ctx, "make a prekey", func(ctx context.Context) error {
+		key, err = s.PreKeyStore.GenOnePreKey(ctx)
+		return err
+	})
+	return key, err
+}
+
+func (s *guardedPreKeys) RemovePreKey(ctx context.Context, id uint32) error {
+	return s.guard.write(ctx, "remove a prekey", func(ctx context.Context) error {
+		return s.PreKeyStore.RemovePreKey(ctx, id)
+	})
+}
+
+func (s *guardedPreKeys) MarkPreKeysAsUploaded(ctx context.Context, upToID uint32) error {
+	return s.guard.write(ctx, "mark prekeys", func(ctx context.Context) error {
+		return s.PreKeyStore.MarkPreKeysAsUploaded(ctx, upToID)
+	})
+}
+
+type guardedSenderKeys struct {
+	store.SenderKeyStore
+	guard *guard
+}
+
+func (s *guardedSenderKeys) PutSenderKey(ctx context.Context, group, user string, session []byte) error {
+	err := s.guard.write(ctx, "store sender key", func(ctx context.Context) error {
+		return s.SenderKeyStore.PutSenderKey(ctx, group, user, session)
+	})
+	proofOf(ctx).storeError(err)
+	return err
+}
+
+// knownIdentities bounds an identityCache. Beyond it the cache starts anew, which costs one write per contact.
+const knownIdentities = 20_000
+
+// identityCache remembers which identities are stored, so that they are neither read nor written again. It is valid while
+// the lease is: nobody else writes the identities of this session.
+type identityCache struct {
+	mu   sync.Mutex
+	keys map[string][32]byte
+}
+
+func newIdentityCache() *identityCache {
+	return &identityCache{keys: make(map[string][32]byte)}
+}
+
+func (c *identityCache) has(address string, key [32]byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stored, ok := c.keys[address]
+	return ok && stored == key
+}
+
+func (c *identityCache) put(address string, key [32]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.keys) >= knownIdentities {
+		clear(c.keys)
+	}
+	c.keys[address] = key
+}
+
+func (c *identityCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.keys)
+}

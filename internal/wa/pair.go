@@ -1,0 +1,114 @@
+package wa
+
+import (
+	"context"
+	"time"
+
+	"go.mau.fi/whatsmeow/types/events"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/wa/convert"
+)
+
+// PairTimings are the times of pairing; zero fields mean the defaults, which are WhatsApp Web's.
+type PairTimings struct {
+	FirstCode time.Duration // how long the first QR code is on show; 60 s
+	NextCodes time.Duration // how long each further one is; 20 s
+	Settle    time.Duration // how long the server may take to ask for the login after pairing; 5 s
+}
+
+func (t PairTimings) withDefaults() PairTimings {
+	if t.FirstCode <= 0 {
+		t.FirstCode = 60 * time.Second
+	}
+	if t.NextCodes <= 0 {
+		t.NextCodes = 20 * time.Second
+	}
+	if t.Settle <= 0 {
+		t.Settle = 5 * time.Second
+	}
+	return t
+}
+
+// Pair connects a client without a number. It returns when the connection stands; ClientPairCode events follow, then
+// ClientPaired or ClientPairFailed. A paired client is discarded: the next one is made with the JID that was reported.
+func (c *Client) Pair(ctx context.Context) error {
+	return c.dial(ctx, true)
+}
+
+// showCodes reports one QR code after the other for as long as the server takes them.
+func (c *Client) showCodes(codes []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	conn := c.conn
+	if conn == nil || !conn.pairing {
+		return
+	}
+	if conn.qr != nil {
+		conn.qr()
+	}
+	ctx, cancel := context.WithCancel(conn.ctx)
+	conn.qr = cancel
+	go c.rotateCodes(ctx, codes)
+}
+
+func (c *Client) rotateCodes(ctx context.Context, codes []string) {
+	show := c.opts.PairTimings.FirstCode
+	for _, code := range codes {
+		c.emit(ctx, gateway.ClientEvent{
+			Kind: gateway.ClientPairCode, Reason: gateway.ReasonScanQR, Code: code, Until: time.Now().Add(show).UTC(),
+		})
+		timer := time.NewTimer(show)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		show = c.opts.PairTimings.NextCodes
+	}
+	// Nobody scanned. The flag is looked at under the lock, for the phone may have been quicker just now.
+	c.mu.Lock()
+	expired := c.conn != nil && c.conn.ctx.Err() == nil && ctx.Err() == nil && c.conn.paired == nil
+	c.mu.Unlock()
+	if expired {
+		c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingTimeout})
+		c.cli.Disconnect()
+	}
+}
+
+// pairSuccess notes the new number. It is reported when the server asks for a login, for only then has it registered
+// the device; should it not ask, after a while.
+func (c *Client) pairSuccess(e *events.PairSuccess) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.device = e.ID
+	c.pn, c.lid = e.ID.ToNonAD(), e.LID.ToNonAD()
+	conn := c.conn
+	if conn == nil {
+		return
+	}
+	if conn.qr != nil {
+		conn.qr()
+	}
+	conn.paired = &gateway.ClientEvent{
+		Kind: gateway.ClientPaired, JID: e.ID.String(), LID: convert.Bare(e.LID), Detail: "platform " + e.Platform,
+	}
+	timer := time.AfterFunc(c.opts.PairTimings.Settle, func() { c.reportPaired() })
+	context.AfterFunc(conn.ctx, func() { timer.Stop() })
+}
+
+// reportPaired ends a connection that has paired a number and reports that. False: it has not.
+func (c *Client) reportPaired() bool {
+	c.mu.Lock()
+	var event *gateway.ClientEvent
+	if c.conn != nil {
+		event = c.conn.paired
+	}
+	c.mu.Unlock()
+	if event == nil {
+		return false
+	}
+	c.end(*event)
+	return true
+}

@@ -1,0 +1,209 @@
+package wa
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/wa/convert"
+)
+
+// The upload of media may take uploadBase and the time that its bytes take at uploadRate, a slow line.
+const (
+	uploadBase = 60 * time.Second
+	uploadRate = 128 << 10 // bytes per second
+)
+
+// Send sends m under m.WhatsAppID and waits until WhatsApp has acknowledged it. fence is called right before the message
+// is encrypted; its error ends the send.
+//
+// The error is a *gateway.SendError. A nil error is the proof of I5: ciphertext for the recipient's own phone, or for a
+// group's members but those in Sent.Missed, was stored and acknowledged.
+//
+// Sends of one client are made one after the other. ctx is bounded here as well, because whatsmeow's own timeout does not cover a
+// replay after a lost connection. One wait ignores ctx: whatsmeow's send lock, which its own messages to the phone also
+// take; a send that waits for it returns late, but then without having been written.
+func (c *Client) Send(ctx context.Context, m *gateway.Message, fence func(context.Context) error) (sent gateway.Sent, err error) {
+	a := &attempt{proof: &proof{}}
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("panic during a send", "message", m.ID, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic during the send: %v", p)
+			a.panicked = true
+		}
+		if err != nil {
+			sent, err = gateway.Sent{}, a.sendError(err)
+		}
+	}()
+	if c.online() == nil {
+		return sent, errOffline
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.budget(m))
+	defer cancel()
+	select {
+	case c.slot <- struct{}{}:
+		defer func() { <-c.slot }()
+	case <-ctx.Done():
+		return sent, fmt.Errorf("wait for the send before: %w", ctx.Err())
+	}
+	if c.online() == nil {
+		return sent, errOffline
+	}
+	return c.send(ctx, m, fence, a)
+}
+
+// budget bounds a send as a whole.
+func (c *Client) budget(m *gateway.Message) time.Duration {
+	budget := c.opts.SendTimeout
+	if m.Media != nil {
+		budget += uploadBase + time.Duration(m.Media.Size/uploadRate)*time.Second
+	}
+	return budget
+}
+
+func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(context.Context) error, a *attempt) (gateway.Sent, error) {
+	to, err := c.resolve(ctx, m)
+	if err != nil {
+		return gateway.Sent{}, err
+	}
+	a.group = to.group()
+	var members []types.JID
+	if a.group {
+		// SendMessage takes the members from the same cache, so that this costs no query of its own.
+		group, err := c.cli.DangerousInternals().GetCachedGroupData(ctx, to.jid)
+		if err != nil {
+			return gateway.Sent{}, fmt.Errorf("ask for the members of the group: %w", err)
+		}
+		members = group.Members
+	} else {
+		a.proof.require = to.lid.SignalAddress().String()
+	}
+	msg, err := c.build(ctx, m, a)
+	if err != nil {
+		return gateway.Sent{}, err
+	}
+	if err := fence(ctx); err != nil {
+		return gateway.Sent{}, fmt.Errorf("check the lease before the send: %w", err)
+	}
+	resp, err := c.cli.SendMessage(withProof(ctx, a.proof), to.jid, msg, whatsmeow.SendRequestExtra{
+		ID: m.WhatsAppID, Timeout: c.opts.AckTimeout,
+	})
+	a.timings = resp.DebugTimings
+	if errors.Is(err, errUnreached) && !to.asked {
+		// A known contact may have left WhatsApp since.
+		if _, gone := c.ask(ctx, to.pn); !to.pn.IsEmpty() && errors.Is(gone, errNotOnWhatsApp) {
+			return gateway.Sent{}, gone
+		}
+	}
+	if err != nil {
+		return gateway.Sent{}, err
+	}
+
+	sent := to.sent()
+	sent.At = resp.Timestamp.UTC()
+	if sent.At.Unix() <= 0 {
+		sent.At = time.Now().UTC()
+	}
+	if !a.group {
+		if !a.proof.reached(a.proof.require) {
+			return gateway.Sent{}, errUnreached
+		}
+		return sent, nil
+	}
+	others := 0
+	sent.Missed, others = c.missed(ctx, members, a.proof)
+	if others > 0 && len(sent.Missed) == others {
+		return gateway.Sent{}, fmt.Errorf("none of %d members: %w", others, errUnreached)
+	}
+	return sent, nil
+}
+
+// missed lists the members of a group, ourselves excepted, whose phone got no ciphertext, of how many others.
+func (c *Client) missed(ctx context.Context, members []types.JID, p *proof) (missed []string, others int) {
+	pn, lid := c.own()
+	for _, member := range members {
+		member = member.ToNonAD()
+		if member == pn || member == lid {
+			continue
+		}
+		others++
+		reached := p.reached(member.SignalAddress().String())
+		if !reached && member.Server == types.DefaultUserServer {
+			// whatsmeow encrypts for the LID of a number where it knows one.
+			if alt, err := c.cli.Store.LIDs.GetLIDForPN(ctx, member); err == nil && !alt.IsEmpty() {
+				reached = p.reached(alt.SignalAddress().String())
+			}
+		}
+		if !reached {
+			missed = append(missed, member.String())
+		}
+	}
+	return missed, others
+}
+
+// build makes the protobuf of m, uploading its media first.
+func (c *Client) build(ctx context.Context, m *gateway.Message, a *attempt) (*waE2E.Message, error) {
+	if m.Type == gateway.TypeText {
+		return convert.Text(m.Text), nil
+	}
+	up, err := c.upload(ctx, m, a)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := convert.Media(m, up)
+	if err != nil {
+		return nil, &mediaError{err: err}
+	}
+	return msg, nil
+}
+
+// upload encrypts m's file into a temporary one and uploads that: neither is ever in memory as a whole.
+func (c *Client) upload(ctx context.Context, m *gateway.Message, a *attempt) (up whatsmeow.UploadResponse, err error) {
+	kind, err := convert.MediaType(m.Type)
+	if err != nil {
+		return up, &mediaError{err: err}
+	}
+	if m.Media == nil {
+		return up, &mediaError{err: errors.New("the message has no file")}
+	}
+	file, err := c.opts.Media.Open(ctx, m.Media.SHA256)
+	if err != nil {
+		return up, &mediaError{err: err}
+	}
+	defer file.Close()
+	source := &sourceFile{file: file}
+	up, err = c.cli.UploadReader(withMediaStatus(ctx, &a.uploadStatus), source, nil, kind)
+	if source.err != nil {
+		return up, &mediaError{err: fmt.Errorf("read the file: %w", source.err)}
+	}
+	if err != nil {
+		return up, &uploadError{err: err}
+	}
+	if hex.EncodeToString(up.FileSHA256) != m.Media.SHA256 {
+		return up, &mediaError{err: errors.New("the file's bytes have changed since it was stored")}
+	}
+	return up, nil
+}
+
+// sourceFile remembers why its file could not be read, to tell that apart from a failed upload.
+type sourceFile struct {
+	file io.Reader
+	err  error
+}
+
+func (f *sourceFile) Read(p []byte) (int, error) {
+	n, err := f.file.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.err = err
+	}
+	return n, err
+}
