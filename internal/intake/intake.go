@@ -1,0 +1,203 @@
+// Package intake accepts messages: it checks and normalises what was asked for, assigns both ids, commits the row and
+// tells the queue. It promises that what it returned without error will be sent or will end with a reason, whatever
+// becomes of Redis or of this process. It imports nothing of the hub but the domain.
+package intake
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// Accepter stores messages.
+type Accepter interface {
+	// Accept inserts messages with their first events, and completes idem, in one transaction. When it returns nil all of
+	// it is durable.
+	Accept(ctx context.Context, messages []*gateway.Message, idem *gateway.IdempotencyCompletion) error
+	// Message answers CodeNotFound for what is not the tenant's.
+	Message(ctx context.Context, tenantKey int64, id string) (gateway.Message, error)
+}
+
+// Enqueuer tells the workers.
+type Enqueuer interface {
+	Enqueue(ctx context.Context, tickets ...gateway.Ticket) error
+}
+
+// Describer knows stored files.
+type Describer interface {
+	// Describe checks a file against its declared type and says how it goes out.
+	Describe(ctx context.Context, declared string, blob gateway.Blob) (gateway.Media, error)
+}
+
+// Deps are what an Intake works with.
+type Deps struct {
+	Store Accepter
+	Queue Enqueuer
+	Media Describer
+	Clock func() time.Time // default time.Now
+	Log   *slog.Logger     // default: discard
+}
+
+const (
+	enqueueLimit = time.Second     // the longest that a dead Redis may hold an answer up
+	enqueuePause = 5 * time.Second // then nobody tries for a while: the relay finds the messages in SQL
+)
+
+// Intake accepts messages.
+type Intake struct {
+	Deps
+	quietUntil atomic.Int64 // Unix ns: the queue did not answer
+}
+
+// New makes an Intake.
+func New(deps Deps) *Intake {
+	if deps.Clock == nil {
+		deps.Clock = time.Now
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Intake{Deps: deps}
+}
+
+// Text accepts a text message. Errors of the request are *gateway.Error with a pointer for each field that is wrong.
+func (in *Intake) Text(ctx context.Context, tenant gateway.Tenant, r gateway.TextRequest, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
+	now := in.now()
+	var c checks
+	m := in.message(&c, tenant, r.To, r.SendOptions, now)
+	c.text(r.Text, true)
+	if err := c.err(); err != nil {
+		return gateway.Message{}, err
+	}
+	m.Type, m.Text = gateway.TypeText, r.Text
+	return in.accept(ctx, m, idem)
+}
+
+// Media accepts a media message, whose file is stored already.
+func (in *Intake) Media(ctx context.Context, tenant gateway.Tenant, r gateway.MediaRequest, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
+	now := in.now()
+	var c checks
+	m := in.message(&c, tenant, r.To, r.SendOptions, now)
+	c.text(r.Caption, false)
+	c.filename(r.Filename)
+	if r.MimeType == "" {
+		c.add(gateway.CodeInvalidMedia, "/media/mimetype", "mimetype is required")
+	}
+	if err := c.err(); err != nil {
+		return gateway.Message{}, err
+	}
+	media, err := in.Deps.Media.Describe(ctx, r.MimeType, r.Blob)
+	if err != nil {
+		return gateway.Message{}, err
+	}
+	m.Type, m.Text, m.Media = typeOf(media), r.Caption, &media
+	if m.Type == gateway.TypeDocument {
+		media.Filename = r.Filename
+	}
+	return in.accept(ctx, m, idem)
+}
+
+// Retry accepts a message that has ended without success once more, as a new message that names the old one. One whose
+// outcome is unknown may have been delivered and needs force. CodeNotFound, CodeNotRetryable.
+func (in *Intake) Retry(ctx context.Context, tenant gateway.Tenant, id string, force bool, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
+	old, err := in.Store.Message(ctx, tenant.Key, id)
+	if err != nil {
+		return gateway.Message{}, err
+	}
+	switch old.Status {
+	case gateway.StatusFailed, gateway.StatusExpired, gateway.StatusCanceled:
+	case gateway.StatusUnknown:
+		if !force {
+			return gateway.Message{}, gateway.Errorf(gateway.CodeNotRetryable,
+				"the message may have been delivered; with {\"force\": true} it is sent again all the same")
+		}
+	default:
+		return gateway.Message{}, gateway.Errorf(gateway.CodeNotRetryable, "the message is %s; only one that ended without success can be retried", old.Status)
+	}
+	var c checks
+	m := in.message(&c, tenant, old.To, gateway.SendOptions{Priority: old.Priority, Reference: old.Reference}, in.now())
+	if err := c.err(); err != nil {
+		return gateway.Message{}, fmt.Errorf("repeat message %s: %w", id, err)
+	}
+	m.Type, m.Text, m.RetryOf = old.Type, old.Text, old.ID
+	if old.Media != nil {
+		media := *old.Media
+		m.Media = &media
+	}
+	return in.accept(ctx, m, idem)
+}
+
+func (in *Intake) now() time.Time { return in.Clock().UTC() }
+
+// message checks what every kind of message has and fills it in.
+func (in *Intake) message(c *checks, tenant gateway.Tenant, to string, o gateway.SendOptions, now time.Time) *gateway.Message {
+	m := &gateway.Message{
+		TenantKey: tenant.Key, TenantID: tenant.ID, To: c.recipient(to),
+		Priority: c.priority(o.Priority), Reference: c.reference(o.Reference),
+		Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting,
+		CreatedAt: now, UpdatedAt: now,
+	}
+	c.notYet(o.SendAt)
+	m.ExpiresAt = c.expiry(o.ExpiresAt, m.Priority, now)
+	return m
+}
+
+// accept commits the message and then tells the queue, whose failure costs nothing but time.
+func (in *Intake) accept(ctx context.Context, m *gateway.Message, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return gateway.Message{}, fmt.Errorf("make a message id: %w", err)
+	}
+	m.ID, m.WhatsAppID = id.String(), newStanzaID()
+	if err := in.Store.Accept(ctx, []*gateway.Message{m}, idem); err != nil {
+		return gateway.Message{}, fmt.Errorf("accept message: %w", err)
+	}
+	in.enqueue(ctx, m)
+	return *m, nil
+}
+
+func (in *Intake) enqueue(ctx context.Context, m *gateway.Message) {
+	now := time.Now()
+	if now.UnixNano() < in.quietUntil.Load() {
+		return
+	}
+	// The message is committed: that its sender has gone away changes nothing.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueLimit)
+	defer cancel()
+	err := in.Queue.Enqueue(ctx, gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority})
+	if err != nil {
+		in.quietUntil.Store(now.Add(enqueuePause).UnixNano())
+		in.Log.Warn("could not enqueue; the relay will", "messageId", m.ID, "error", err)
+	}
+}
+
+// newStanzaID makes a WhatsApp message id of the form that WhatsApp's web client uses.
+func newStanzaID() string {
+	var b [9]byte
+	rand.Read(b[:]) //nolint:errcheck // crypto/rand.Read never fails; it ends the process instead
+	return "3EB0" + strings.ToUpper(hex.EncodeToString(b[:]))
+}
+
+// typeOf is what the recipient sees: WhatsApp shows these formats itself, any other is a document.
+func typeOf(m gateway.Media) gateway.MessageType {
+	kind, _, _ := strings.Cut(m.MimeType, ";")
+	switch kind {
+	case "image/jpeg", "image/png", "image/webp":
+		return gateway.TypeImage
+	case "video/mp4", "video/3gpp":
+		return gateway.TypeVideo
+	}
+	if strings.HasPrefix(kind, "audio/") {
+		return gateway.TypeAudio
+	}
+	return gateway.TypeDocument
+}

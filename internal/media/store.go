@@ -1,0 +1,206 @@
+// Package media keeps files by the hash of their content, reads them out of base64, and tells what they are. A file is
+// whole and on disk before its name is known to anybody. It imports nothing of the hub but the domain.
+package media
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/gabriel-vasile/mimetype"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+const (
+	headBytes   = 3072 // enough for mimetype
+	copyBytes   = 64 << 10
+	staleUpload = 24 * time.Hour // a temporary file older than this has lost its process
+)
+
+// Store is a directory of files named by their SHA-256. Several processes may share one.
+type Store struct {
+	dir      string
+	budget   int64
+	inFlight atomic.Int64
+}
+
+// Open opens the store in dir, which it creates when missing. At most inflight bytes are taken in at a time, over all
+// calls of Put. What a dead process left half written is removed.
+func Open(dir string, inflight int64) (*Store, error) {
+	if inflight <= 0 {
+		return nil, fmt.Errorf("open media store: the bytes in flight must be positive, not %d", inflight)
+	}
+	s := &Store{dir: dir, budget: inflight}
+	if err := os.MkdirAll(s.uploads(), 0o700); err != nil {
+		return nil, fmt.Errorf("open media store: %w", err)
+	}
+	left, err := os.ReadDir(s.uploads())
+	if err != nil {
+		return nil, fmt.Errorf("open media store: %w", err)
+	}
+	for _, entry := range left {
+		info, err := entry.Info()
+		if err != nil || time.Since(info.ModTime()) < staleUpload {
+			continue // gone already, or another process is at it
+		}
+		if err := os.Remove(filepath.Join(s.uploads(), entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("remove a stale upload: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Store) uploads() string { return filepath.Join(s.dir, "uploads") }
+
+func (s *Store) path(sha256 string) string { return filepath.Join(s.dir, sha256[:2], sha256[2:]) }
+
+// Put stores what r holds. When it returns, the file and its name are on disk, so that a message may be promised. The
+// same content is stored once. Errors: CodeInvalidMedia for an empty file and for what r itself says, CodeMediaTooLarge
+// over gateway.MaxMediaBytes, CodeMediaBusy when too much is in flight; any other error of r is wrapped.
+func (s *Store) Put(ctx context.Context, r io.Reader) (gateway.Blob, error) {
+	upload, err := os.CreateTemp(s.uploads(), "*")
+	if err != nil {
+		return gateway.Blob{}, fmt.Errorf("begin upload: %w", err)
+	}
+	defer os.Remove(upload.Name()) // fails once the file has its name
+	defer upload.Close()
+
+	in := &intake{ctx: ctx, store: s, from: r, hash: sha256.New()}
+	defer in.release()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{upload}, in, make([]byte, copyBytes)); err != nil {
+		return gateway.Blob{}, fmt.Errorf("take in media: %w", err)
+	}
+	if in.size == 0 {
+		return gateway.Blob{}, gateway.FieldErrorf(gateway.CodeInvalidMedia, "/media/data", "the file is empty")
+	}
+	blob := gateway.Blob{
+		SHA256:   hex.EncodeToString(in.hash.Sum(nil)),
+		Size:     in.size,
+		MimeType: mimetype.Detect(in.head).String(),
+		Head:     in.head,
+	}
+	if err := s.keep(upload, blob.SHA256); err != nil {
+		return gateway.Blob{}, fmt.Errorf("store media: %w", err)
+	}
+	return blob, nil
+}
+
+// keep gives an upload its name. It replaces a file that is there already, which mends one that was damaged.
+func (s *Store) keep(upload *os.File, sha256 string) error {
+	if err := upload.Sync(); err != nil {
+		return err
+	}
+	if err := upload.Close(); err != nil {
+		return err
+	}
+	path := s.path(sha256)
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err == nil {
+		if err := syncDir(s.dir); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := os.Rename(upload.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory survive a loss of power.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// Open opens a stored file for reading, after all of it has been read and found to be what its name says. A file that
+// is missing or damaged is CodeMediaLost. The caller closes it.
+func (s *Store) Open(ctx context.Context, sha256sum string) (*os.File, error) {
+	if raw, err := hex.DecodeString(sha256sum); err != nil || len(raw) != sha256.Size {
+		return nil, gateway.Errorf(gateway.CodeMediaLost, "there is no such file")
+	}
+	f, err := os.Open(s.path(sha256sum))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, gateway.Errorf(gateway.CodeMediaLost, "the stored file is missing")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open media: %w", err)
+	}
+	if err := verify(ctx, f, sha256sum); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func verify(ctx context.Context, f *os.File, sha256sum string) error {
+	sum := sha256.New()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, &ctxReader{ctx, f}, make([]byte, copyBytes)); err != nil {
+		return fmt.Errorf("verify media: %w", err)
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != sha256sum {
+		return gateway.Errorf(gateway.CodeMediaLost, "the stored file is damaged")
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("verify media: %w", err)
+	}
+	return nil
+}
+
+// ctxReader reads until its context ends.
+type ctxReader struct {
+	ctx  context.Context //nolint:containedctx // as long as the one call that made it
+	from io.Reader
+}
+
+func (r *ctxReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(p)
+}
+
+// intake hashes, counts and limits what passes through it.
+type intake struct {
+	ctx   context.Context //nolint:containedctx // as long as the one call that made it
+	store *Store
+	from  io.Reader
+	hash  hash.Hash
+	size  int64
+	head  []byte
+}
+
+func (in *intake) Read(p []byte) (int, error) {
+	if err := in.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := in.from.Read(p)
+	in.size += int64(n)
+	if in.store.inFlight.Add(int64(n)) > in.store.budget {
+		return 0, gateway.Errorf(gateway.CodeMediaBusy, "too much media is being taken in right now, try again shortly")
+	}
+	if in.size > gateway.MaxMediaBytes {
+		return 0, gateway.FieldErrorf(gateway.CodeMediaTooLarge, "/media/data", "the file is over %d bytes", gateway.MaxMediaBytes)
+	}
+	in.hash.Write(p[:n])
+	if room := headBytes - len(in.head); room > 0 {
+		in.head = append(in.head, p[:min(n, room)]...)
+	}
+	return n, err
+}
+
+func (in *intake) release() { in.store.inFlight.Add(-in.size) }
