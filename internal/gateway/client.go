@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -35,6 +36,9 @@ type ClientEvent struct {
 	LID     string
 	Receipt *Receipt
 }
+
+// ErrNoKeys is returned when a client is asked for a session whose keys are not in the database: it must be paired anew.
+var ErrNoKeys = errors.New("the database has no keys for this session")
 
 // ReceiptKind is what a recipient confirmed.
 type ReceiptKind string

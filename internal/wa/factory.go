@@ -3,7 +3,6 @@ package wa
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -87,11 +86,8 @@ func NewFactory(ctx context.Context, opts Options) (*Factory, error) {
 // Close ends idle connections. Clients are disconnected by who made them; the database stays open.
 func (f *Factory) Close() { f.transport.CloseIdleConnections() }
 
-// ErrNoDevice is returned by New for a session whose JID has no keys in the database: it must be paired anew.
-var ErrNoDevice = errors.New("the database has no keys for this session")
-
 // New makes the client of a session: with the keys of session.JID, or with new ones, to be paired, when that is empty.
-// Nothing is connected. on gets the client's events, one at a time for each connection; what is reported to it while it
+// Nothing is connected. A JID without keys is gateway.ErrNoKeys. on gets the client's events, one at a time for each connection; what is reported to it while it
 // waits may be reported from several goroutines. The error of a receipt keeps it unacknowledged.
 func (f *Factory) New(ctx context.Context, session gateway.Session, on func(context.Context, gateway.ClientEvent) error) (*Client, error) {
 	log := f.opts.Log.With("tenant", session.TenantID)
@@ -106,7 +102,7 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 			return nil, fmt.Errorf("load the session's keys: %w", err)
 		}
 		if device == nil {
-			return nil, ErrNoDevice
+			return nil, gateway.ErrNoKeys
 		}
 	}
 	c := &Client{
