@@ -1,0 +1,235 @@
+package gateway
+
+import (
+	"fmt"
+	"time"
+)
+
+// MaxDeaths is how often the process may die with a message in hand before the message is convicted as poison.
+const MaxDeaths = 3
+
+// This file is the status machine: pure functions that change a Message and return the rows to add to its history.
+// The ledger runs them inside a transaction on the stored row; none of them does I/O, and each leaves the message
+// untouched when it has nothing to do. docs/message-status.md draws them.
+
+// Due reports whether a worker may claim m at now: it waits for its turn, or for a time that has come, and no process
+// has it in hand.
+func (m *Message) Due(now time.Time) bool {
+	waits := m.Status == StatusQueued || m.Status == StatusSending
+	return waits && m.InFlight == "" && !m.NextAttemptAt.After(now)
+}
+
+// Begin claims m for one attempt by the process instance. The caller must hold the lease of the tenant's session.
+// It fails with CodeConflict when m is not Due.
+func (m *Message) Begin(now time.Time, instance string) ([]Event, error) {
+	if instance == "" {
+		return nil, Errorf(CodeInternal, "a claim needs the name of its process instance")
+	}
+	if !m.Due(now) {
+		return nil, Errorf(CodeConflict, "the message is not due")
+	}
+	m.Attempts++
+	m.Phase = PhaseWorking
+	m.NextAttemptAt = time.Time{}
+	m.InFlight = instance
+	m.UpdatedAt = now
+	switch {
+	case m.Status == StatusQueued:
+		return []Event{m.move(now, StatusSending, "")}, nil
+	case m.Attempts > 1:
+		return []Event{m.event(now, fmt.Sprintf("Attempt %d began.", m.Attempts))}, nil
+	}
+	return nil, nil
+}
+
+// Apply records what the attempt begun by the process instance came to. When that process has m no longer in hand
+// (recorded before, or given up for dead) only a proof of success still counts: a repeated call changes nothing.
+func (m *Message) Apply(now time.Time, instance string, o Outcome) []Event {
+	inHand := m.InFlight == instance && instance != ""
+	if inHand {
+		m.InFlight = ""
+		m.UpdatedAt = now
+	}
+	if o.Kind == OutcomeSent {
+		return m.succeed(now, o.Sent)
+	}
+	if !inHand {
+		return nil
+	}
+	if o.OnWire {
+		m.Uncertain = true
+	}
+	if m.Status != StatusSending {
+		return nil // a receipt was faster: the message is delivered, whatever became of the attempt
+	}
+	switch o.Kind {
+	case OutcomeWait:
+		m.giveBack(PhaseOffline, time.Time{}, o.Failure)
+		return nil
+	case OutcomeHold:
+		m.giveBack(PhaseHeld, o.RetryAt, o.Failure)
+		return []Event{m.event(now, "Held: "+o.Failure.Message)}
+	case OutcomeRetry:
+		if m.Attempts >= MaxAttempts {
+			return []Event{m.fail(now, o.Failure)}
+		}
+		m.Phase = PhaseBackoff
+		m.NextAttemptAt = o.RetryAt
+		m.Error = &o.Failure
+		return []Event{m.event(now, fmt.Sprintf("Attempt %d: %s", m.Attempts, o.Failure.Message))}
+	}
+	if o.Failure.Code == CodeExpired && !m.Uncertain {
+		m.giveBack(PhaseNone, time.Time{}, o.Failure) // found too late right before the send: that was no attempt
+		return []Event{m.expire(now)}
+	}
+	return []Event{m.fail(now, o.Failure)}
+}
+
+// Cancel ends m before any attempt. Canceling twice is success; a message that was claimed already, or has ended
+// otherwise, answers CodeNotCancelable (I4).
+func (m *Message) Cancel(now time.Time) ([]Event, error) {
+	switch m.Status {
+	case StatusCanceled:
+		return nil, nil
+	case StatusScheduled, StatusQueued:
+		m.settle(now)
+		m.Error = &Failure{Code: CodeCanceled, Message: "The message was canceled.", Retryable: true}
+		return []Event{m.move(now, StatusCanceled, "")}, nil
+	}
+	return nil, Errorf(CodeNotCancelable, "the message is %s; only a message that was not claimed yet can be canceled", m.Status)
+}
+
+// Late reports whether ExpiresAt has come at now.
+func (m *Message) Late(now time.Time) bool { return !m.ExpiresAt.IsZero() && !m.ExpiresAt.After(now) }
+
+// Expire ends m when it is Late and waits; a message in hand or ended is left as it is. When an attempt may have been
+// delivered the end is unknown, not expired (I4).
+func (m *Message) Expire(now time.Time) []Event {
+	if !m.Late(now) || m.InFlight != "" || m.Status.Final() {
+		return nil
+	}
+	if m.Uncertain {
+		return []Event{m.fail(now, Failure{Code: CodeExpired, Message: "It expired while waiting for another attempt."})}
+	}
+	return []Event{m.expire(now)}
+}
+
+// Abandon takes m from a process that died with it in hand. The instance is the one that found out; a message in its
+// own hand, or in none, is left as it is. The attempt may have gone out, so m is Uncertain from now on; it is due at
+// once, ahead of newer messages, until the last of MaxDeaths convicts it.
+func (m *Message) Abandon(now time.Time, instance string) []Event {
+	if m.InFlight == "" || m.InFlight == instance {
+		return nil
+	}
+	m.InFlight = ""
+	m.UpdatedAt = now
+	if m.Status.Final() {
+		return nil
+	}
+	m.Deaths++
+	m.Uncertain = true
+	if m.Deaths >= MaxDeaths {
+		m.settle(now)
+		m.FailedAt = now
+		m.Error = &Failure{Code: CodePoison, Message: fmt.Sprintf("The process died %d times while it sent this message.", m.Deaths)}
+		return []Event{m.move(now, StatusFailed, m.Error.Message)}
+	}
+	m.Phase = PhaseOffline
+	m.NextAttemptAt = time.Time{}
+	return []Event{m.event(now, "The process that sent this message ended before it recorded the outcome.")}
+}
+
+// succeed records the proof of a send. Facts that a receipt brought earlier are kept.
+func (m *Message) succeed(now time.Time, sent *Sent) []Event {
+	var proof Sent
+	if sent != nil {
+		proof = *sent
+	}
+	if m.Status == StatusFailed || m.Status == StatusExpired || m.Status == StatusCanceled || m.Status == StatusScheduled {
+		return nil // only a receipt leaves these (I4)
+	}
+	if proof.RecipientJID != "" {
+		m.RecipientJID = proof.RecipientJID
+	}
+	if proof.RecipientLID != "" {
+		m.RecipientLID = proof.RecipientLID
+	}
+	if m.Status.rank() >= StatusSent.rank() {
+		return nil
+	}
+	m.settle(now)
+	m.Error = nil
+	m.SentAt = m.notBefore(proof.At, now, m.CreatedAt)
+	detail := ""
+	if n := len(proof.Missed); n > 0 {
+		detail = fmt.Sprintf("%d members of the group could not be reached.", n)
+	}
+	return []Event{m.move(now, StatusSent, detail)}
+}
+
+// giveBack undoes the counting of an attempt that never was one.
+func (m *Message) giveBack(phase Phase, next time.Time, why Failure) {
+	m.Attempts = max(0, m.Attempts-1)
+	m.Phase = phase
+	m.NextAttemptAt = next
+	m.Error = nil
+	if why.Code != "" {
+		m.Error = &why
+	}
+}
+
+// fail ends m for good: as failed, or as unknown when an attempt may have been delivered.
+func (m *Message) fail(now time.Time, why Failure) Event {
+	m.settle(now)
+	if m.Uncertain {
+		m.Error = &Failure{
+			Code:      CodeOutcomeUnknown,
+			Message:   "An attempt may have been delivered. " + why.Message,
+			Retryable: true,
+		}
+		return m.move(now, StatusUnknown, m.Error.Message)
+	}
+	m.FailedAt = now
+	m.Error = &why
+	return m.move(now, StatusFailed, why.Message)
+}
+
+func (m *Message) expire(now time.Time) Event {
+	m.settle(now)
+	m.FailedAt = now
+	m.Error = &Failure{Code: CodeExpired, Message: "The message was not sent before it expired.", Retryable: true}
+	return m.move(now, StatusExpired, "")
+}
+
+// settle clears what only an unfinished message has. InFlight stays: only the process that has it in hand, or its
+// successor, clears it.
+func (m *Message) settle(now time.Time) {
+	m.Phase = PhaseNone
+	m.NextAttemptAt = time.Time{}
+	m.UpdatedAt = now
+}
+
+// move changes the status. A forbidden move is a mistake in this file, which the property tests would find.
+func (m *Message) move(now time.Time, next Status, detail string) Event {
+	if !m.Status.CanMove(next) {
+		panic(fmt.Sprintf("gateway: a message cannot go from %s to %s", m.Status, next))
+	}
+	m.Status = next
+	return m.event(now, detail)
+}
+
+func (m *Message) event(now time.Time, detail string) Event {
+	return Event{MessageID: m.ID, TenantKey: m.TenantKey, Status: m.Status, At: now, Detail: detail}
+}
+
+// notBefore is at, or now when at is unknown, but no earlier than floor: WhatsApp's clock has whole seconds and is
+// not ours, and a message must not seem to be sent before it was accepted.
+func (m *Message) notBefore(at, now, floor time.Time) time.Time {
+	if at.IsZero() {
+		at = now
+	}
+	if at.Before(floor) {
+		return floor
+	}
+	return at
+}

@@ -1,0 +1,215 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+var (
+	updateMessage = `UPDATE messages SET ` + assignments(stateColumns) + `
+		WHERE id = $` + strconv.Itoa(stateCount+1)
+	appendEvent = `INSERT INTO message_events (message_id, n, status, at, detail)
+		SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3, $4 FROM message_events WHERE message_id = $1`
+)
+
+// assignments is "column = $1, ..." of a list of columns.
+func assignments(columns string) string {
+	names := strings.Split(columns, ",")
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name) + ` = $` + strconv.Itoa(i+1)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Claim finds the message that ticket entitles to, lets apply begin its attempt, and stores that, all under the lease
+// f. The ticket's own message when it is due for another attempt; when it waits for its first, the oldest message of
+// its lane that does, so that the order is SQL's whatever became of other tickets. nil, nil when there is nothing to
+// do: the message is finished, in hand, not due yet, or gone. gateway.ErrFenced.
+//
+// apply must be quick and must not use the database; its error undoes the claim and is returned.
+func (s *Store) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket,
+	apply func(*gateway.Message) ([]gateway.Event, error),
+) (*gateway.Message, error) {
+	if ticket.TenantKey != f.TenantKey {
+		return nil, gateway.ErrFenced
+	}
+	var claimed *gateway.Message
+	err := s.write(ctx, "claim message", func(t *tx) error {
+		claimed = nil
+		if err := t.checkFence(f); err != nil {
+			return err
+		}
+		m, err := t.claimable(ticket)
+		if m == nil || err != nil {
+			return err
+		}
+		if err := t.change(m, apply); err != nil {
+			return err
+		}
+		claimed = m
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claimed, nil
+}
+
+func (t *tx) claimable(ticket gateway.Ticket) (*gateway.Message, error) {
+	m, err := t.message(`WHERE m.id = $1 AND m.tenant_key = $2`, ticket.MessageID, ticket.TenantKey)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !m.Due(t.s.now()) {
+		return nil, nil
+	}
+	if m.Phase != gateway.PhaseWaiting && m.Phase != gateway.PhaseOffline {
+		return &m, nil // a retry whose time has come
+	}
+	// Two look-ups in the index: sorting both phases together would read the whole backlog.
+	const oldest = `SELECT id, seq FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
+		AND phase = '{phase}' AND next_attempt_at = 0 AND seq <= $3 ORDER BY seq LIMIT 1`
+	var id string
+	err = t.row(`SELECT id FROM (SELECT * FROM (`+strings.Replace(oldest, "{phase}", string(gateway.PhaseWaiting), 1)+`) a
+		UNION ALL SELECT * FROM (`+strings.Replace(oldest, "{phase}", string(gateway.PhaseOffline), 1)+`) b) c ORDER BY seq LIMIT 1`,
+		m.TenantKey, m.Priority, m.Seq).Scan(&id)
+	if err != nil || id == m.ID {
+		return &m, err
+	}
+	m, err = t.message(`WHERE m.id = $1 AND m.tenant_key = $2`, id, ticket.TenantKey)
+	return &m, err
+}
+
+// Update lets apply change one message of a tenant, with its history, and returns what is stored; with a fence only
+// while that holds. CodeNotFound, gateway.ErrFenced. For apply see Claim.
+func (s *Store) Update(ctx context.Context, tenantKey int64, id string, f *gateway.Fence,
+	apply func(*gateway.Message) ([]gateway.Event, error),
+) (gateway.Message, error) {
+	var m gateway.Message
+	err := s.write(ctx, "update message", func(t *tx) error {
+		if f != nil {
+			if f.TenantKey != tenantKey {
+				return gateway.ErrFenced
+			}
+			if err := t.checkFence(*f); err != nil {
+				return err
+			}
+		}
+		var err error
+		m, err = t.message(`WHERE m.id = $1 AND m.tenant_key = $2`, id, tenantKey)
+		if errors.Is(err, sql.ErrNoRows) {
+			return noMessage()
+		}
+		if err != nil {
+			return err
+		}
+		return t.change(&m, apply)
+	})
+	if err != nil {
+		return gateway.Message{}, err
+	}
+	return m, nil
+}
+
+// Receive lets apply change each message of a tenant that a receipt names by stanza id, all in one transaction;
+// unknown ids are passed over. apply is told what the sender of the receipt had confirmed of a message before, and
+// returns what it has by now; for groups that is kept per member. An error of apply undoes the whole receipt.
+func (s *Store) Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
+	apply func(*gateway.Message, gateway.Confirmed) (gateway.Confirmed, []gateway.Event, error),
+) error {
+	return s.write(ctx, "record receipt", func(t *tx) error {
+		for _, stanza := range r.StanzaIDs {
+			m, err := t.message(`WHERE m.stanza_id = $1 AND m.tenant_key = $2`, stanza, tenantKey)
+			if errors.Is(err, sql.ErrNoRows) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			had := gateway.Confirmed{Delivered: !m.DeliveredAt.IsZero(), Read: !m.ReadAt.IsZero()}
+			if m.IsGroup() {
+				if had, err = t.confirmed(m.ID, r); err != nil {
+					return err
+				}
+			}
+			has := had
+			err = t.change(&m, func(m *gateway.Message) (events []gateway.Event, err error) {
+				has, events, err = apply(m, had)
+				return events, err
+			})
+			if err != nil {
+				return err
+			}
+			if m.IsGroup() {
+				if err := t.confirm(m.ID, r, had, has); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// confirmed reads what the member behind a receipt confirmed before, under either of its names.
+func (t *tx) confirmed(id string, r gateway.Receipt) (had gateway.Confirmed, err error) {
+	alt := r.SenderAlt
+	if alt == "" {
+		alt = r.Sender
+	}
+	rows, err := t.query(`SELECT kind FROM message_receipts WHERE message_id = $1 AND member IN ($2, $3)`, id, r.Sender, alt)
+	kinds, err := all(rows, err, func(row scanner) (kind gateway.ReceiptKind, err error) { return kind, row.Scan(&kind) })
+	for _, kind := range kinds {
+		had.Delivered = had.Delivered || kind == gateway.ReceiptDelivered
+		had.Read = had.Read || kind == gateway.ReceiptRead
+	}
+	return had, err
+}
+
+func (t *tx) confirm(id string, r gateway.Receipt, had, has gateway.Confirmed) error {
+	const insert = `INSERT INTO message_receipts (message_id, member, kind, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
+	if has.Delivered && !had.Delivered {
+		if _, err := t.exec(insert, id, r.Sender, gateway.ReceiptDelivered, micros(r.At)); err != nil {
+			return err
+		}
+	}
+	if has.Read && !had.Read {
+		if _, err := t.exec(insert, id, r.Sender, gateway.ReceiptRead, micros(r.At)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) message(where string, args ...any) (gateway.Message, error) {
+	return scanMessage(t.row(t.s.d.sql(selectMessage+where+` {lock}`), args...))
+}
+
+// change applies a change to m and stores what came of it; nothing is written when nothing changed.
+func (t *tx) change(m *gateway.Message, apply func(*gateway.Message) ([]gateway.Event, error)) error {
+	before := *m
+	events, err := apply(m)
+	if err != nil {
+		return err
+	}
+	storedTimes(m)
+	if !reflect.DeepEqual(before, *m) {
+		if _, err := t.exec(updateMessage, append(stateArgs(m), m.ID)...); err != nil {
+			return err
+		}
+	}
+	for _, e := range events {
+		if _, err := t.exec(appendEvent, m.ID, e.Status, micros(e.At), e.Detail); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	maxBatch = 256              // writes that share one commit
+	maxTurn  = 10 * time.Second // to wait for the connection that writes
+)
+
+// errNoTurn: the connection that writes was not to be had within maxTurn, or the store is closed.
+var errNoTurn = errors.New("the database's writer is not available")
+
+// queue holds the writes that wait. There is no goroutine of its own: whoever gets the turn commits what waits, its
+// own write and those of others, and each of the others finds its outcome in its job.
+type queue struct {
+	turn    chan struct{} // holds one element while somebody commits
+	closed  chan struct{}
+	mu      *sync.Mutex
+	waiting *[]*job
+}
+
+type job struct {
+	do   func(*tx) error
+	err  error // valid after done is closed
+	done chan struct{}
+}
+
+func newQueue() queue {
+	return queue{turn: make(chan struct{}, 1), closed: make(chan struct{}), mu: &sync.Mutex{}, waiting: &[]*job{}}
+}
+
+// write runs do in a transaction, together with other writes that wait at the same time; when do fails, its changes
+// alone are undone and its error is returned. When write returns nil, the changes are on disk. A caller whose ctx
+// ends before its write was begun gets ctx's error and nothing happened; afterwards it waits for the outcome and gets
+// that, so that nobody is told of a failure that was none. do may be run by another goroutine, must be quick and must
+// not use ctx.
+func (s *Store) write(ctx context.Context, what string, do func(*tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	j := &job{do: do, done: make(chan struct{})}
+	s.queue.add(j)
+	for {
+		select {
+		case <-j.done:
+			return s.outcome(what, j)
+		default:
+		}
+		select {
+		case <-j.done:
+			return s.outcome(what, j)
+		case s.queue.turn <- struct{}{}:
+			s.commit(s.queue.take())
+			<-s.queue.turn
+		case <-ctx.Done():
+			if s.queue.withdraw(j) {
+				return fmt.Errorf("%s: %w", what, ctx.Err())
+			}
+			<-j.done
+		case <-s.queue.closed:
+			if s.queue.withdraw(j) {
+				return s.wrap(what, errNoTurn)
+			}
+			<-j.done
+		}
+	}
+}
+
+func (s *Store) outcome(what string, j *job) error {
+	if j.err != nil {
+		return s.wrap(what, j.err)
+	}
+	return nil
+}
+
+func (q queue) add(j *job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	*q.waiting = append(*q.waiting, j)
+}
+
+// take removes the oldest jobs, maxBatch at most.
+func (q queue) take() []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(*q.waiting), maxBatch)
+	batch := slices.Clone((*q.waiting)[:n])
+	*q.waiting = slices.Delete(*q.waiting, 0, n)
+	return batch
+}
+
+// withdraw removes j unless somebody took it already.
+func (q queue) withdraw(j *job) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(*q.waiting, j)
+	if i >= 0 {
+		*q.waiting = slices.Delete(*q.waiting, i, i+1)
+	}
+	return i >= 0
+}
+
+// commit carries out a batch and tells every job its outcome.
+func (s *Store) commit(batch []*job) {
+	if len(batch) == 0 {
+		return
+	}
+	err := s.transact(batch)
+	for _, j := range batch {
+		if j.err == nil {
+			j.err = err
+		}
+		close(j.done)
+	}
+}
+
+// transact runs the jobs in one transaction. A job's own error is left in it; the error returned is that of all.
+func (s *Store) transact(batch []*job) (err error) {
+	// Waiting for the connection has a deadline. What happens on it has none that could hit between a job and its
+	// commit: SQLite bounds its own waits by busy_timeout.
+	wait, cancel := context.WithTimeout(context.Background(), maxTurn)
+	defer cancel()
+	if err := s.writes.prepareWanted(wait); err != nil {
+		return turnError(err)
+	}
+	conn, err := s.writer.Conn(wait)
+	if err != nil {
+		return turnError(err)
+	}
+	defer conn.Close() //nolint:errcheck // gives the connection back
+	ctx := context.Background()
+	sqlTx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignoreDone(sqlTx.Rollback()))
+		}
+	}()
+	t := &tx{sql: sqlTx, s: s}
+	if len(batch) == 1 {
+		batch[0].err = t.call(batch[0].do)
+		if batch[0].err != nil {
+			return errUndone
+		}
+		return commitError(sqlTx.Commit())
+	}
+	for _, j := range batch {
+		if _, err := t.exec(`SAVEPOINT job`); err != nil {
+			return fmt.Errorf("begin a share: %w", err)
+		}
+		if j.err = t.call(j.do); j.err != nil {
+			if _, err := t.exec(`ROLLBACK TO SAVEPOINT job`); err != nil {
+				return fmt.Errorf("undo a share: %w", err)
+			}
+		}
+		if _, err := t.exec(`RELEASE SAVEPOINT job`); err != nil {
+			return fmt.Errorf("end a share: %w", err)
+		}
+	}
+	return commitError(sqlTx.Commit())
+}
+
+// errUndone rolls a transaction back whose only job failed; nobody sees it, the job has its own error.
+var errUndone = errors.New("undone")
+
+func turnError(err error) error { return fmt.Errorf("%w: %w", errNoTurn, err) }
+
+func commitError(err error) error {
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
+}
+
+// tx is a write transaction.
+type tx struct {
+	sql *sql.Tx
+	s   *Store
+}
+
+// call contains a panic of one job: it is that job's failure, not that of the others in the batch.
+func (t *tx) call(do func(*tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return do(t)
+}
+
+func (t *tx) exec(query string, args ...any) (changed int64, err error) {
+	ctx := context.Background()
+	var result sql.Result
+	if stmt := t.s.writes.find(query); stmt != nil {
+		result, err = t.sql.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+	} else {
+		result, err = t.sql.ExecContext(ctx, query, args...)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
+	ctx := context.Background()
+	if stmt := t.s.writes.find(query); stmt != nil {
+		return t.sql.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+	}
+	return t.sql.QueryContext(ctx, query, args...)
+}
+
+func (t *tx) row(query string, args ...any) scanner {
+	ctx := context.Background()
+	if stmt := t.s.writes.find(query); stmt != nil {
+		return t.sql.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+	}
+	return t.sql.QueryRowContext(ctx, query, args...)
+}

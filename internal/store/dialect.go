@@ -1,0 +1,130 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// dialect is all that differs between databases. Everything else is SQL that both speak.
+type dialect struct {
+	name        string
+	goose       goose.Dialect
+	now         string // the database's clock in microseconds; stands for {now} in statements
+	lock        string // stands for {lock} behind a SELECT of a row that is about to change
+	duplicate   func(error) bool
+	unavailable func(error) bool
+}
+
+// sql fills in what the dialect says differently.
+func (d dialect) sql(query string) string {
+	return strings.NewReplacer("{now}", d.now, "{lock}", d.lock).Replace(query)
+}
+
+func sqliteDialect() dialect {
+	return dialect{
+		name:  "sqlite",
+		goose: goose.DialectSQLite3,
+		now:   "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+		lock:  "", // there is one writer
+		duplicate: func(err error) bool {
+			e, ok := errors.AsType[*sqlite.Error](err)
+			return ok && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+		},
+		unavailable: func(err error) bool {
+			if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, errNoTurn) {
+				return true
+			}
+			e, ok := errors.AsType[*sqlite.Error](err)
+			if !ok {
+				return false
+			}
+			switch e.Code() & 0xff { // the primary code of an extended one
+			case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+				sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM:
+				return true
+			}
+			return false
+		},
+	}
+}
+
+// openSQLite opens the one connection that writes and the pool that reads. The file holds keys and messages, so
+// nobody but the hub's own user may read it; SQLite gives its -wal and -shm files the same mode.
+func openSQLite(path string, readers int) (writer, reader *sql.DB, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, nil, err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := file.Close(); err != nil {
+		return nil, nil, err
+	}
+	dsn := func(values url.Values) string {
+		return (&url.URL{Scheme: "file", Path: path, RawQuery: values.Encode()}).String()
+	}
+	writer, err = sql.Open("sqlite", dsn(url.Values{
+		"_txlock": {"immediate"},
+		"_pragma": {
+			"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+			"cache_size(-16384)", "journal_size_limit(67108864)",
+		},
+	}))
+	if err != nil {
+		return nil, nil, err
+	}
+	writer.SetMaxOpenConns(1)
+	writer.SetConnMaxLifetime(0)
+	reader, err = sql.Open("sqlite", dsn(url.Values{
+		"_pragma": {"busy_timeout(5000)", "query_only(1)", "cache_size(-8192)"},
+	}))
+	if err != nil {
+		return nil, nil, errors.Join(err, writer.Close())
+	}
+	reader.SetMaxOpenConns(readers)
+	reader.SetMaxIdleConns(readers)
+	return writer, reader, nil
+}
+
+// migrate brings the schema up to date. When two processes start at once on SQLite, the slower one fails on what the
+// faster one has made; it has succeeded all the same when nothing is left to do.
+func (s *Store) migrate(ctx context.Context) error {
+	files, err := fs.Sub(migrations, "migrations/"+s.d.name)
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(s.d.goose, s.writer, files, goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.log))
+	if err != nil {
+		return err
+	}
+	for range 5 {
+		if _, err = provider.Up(ctx); err == nil {
+			return nil
+		}
+		if pending, perr := provider.HasPending(ctx); perr == nil && !pending {
+			return nil
+		}
+	}
+	return fmt.Errorf("apply migrations: %w", err)
+}

@@ -1,0 +1,217 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+const (
+	maxList = 200 // messages in one page
+	maxIDs  = 512 // ids asked for in one statement
+)
+
+// Message reads one message of a tenant. CodeNotFound, also when it is another tenant's.
+func (s *Store) Message(ctx context.Context, tenantKey int64, id string) (gateway.Message, error) {
+	return s.oneMessage(ctx, `WHERE m.id = $1 AND m.tenant_key = $2`, id, tenantKey)
+}
+
+// MessageByStanza reads the message that a tenant sent or will send under a stanza id. CodeNotFound.
+func (s *Store) MessageByStanza(ctx context.Context, tenantKey int64, stanzaID string) (gateway.Message, error) {
+	return s.oneMessage(ctx, `WHERE m.stanza_id = $1 AND m.tenant_key = $2`, stanzaID, tenantKey)
+}
+
+func (s *Store) oneMessage(ctx context.Context, where string, args ...any) (gateway.Message, error) {
+	m, err := scanMessage(s.readRow(ctx, selectMessage+where, args...))
+	if errors.Is(err, sql.ErrNoRows) {
+		return gateway.Message{}, noMessage()
+	}
+	if err != nil {
+		return gateway.Message{}, s.wrap("read message", err)
+	}
+	return m, nil
+}
+
+func noMessage() error { return gateway.Errorf(gateway.CodeNotFound, "there is no such message") }
+
+// Messages lists messages of a tenant, newest first. A Limit outside 1..200 means 200.
+func (s *Store) Messages(ctx context.Context, tenantKey int64, f gateway.MessageFilter) ([]gateway.Message, error) {
+	var where strings.Builder
+	args := []any{tenantKey}
+	where.WriteString(`WHERE m.tenant_key = $1`)
+	add := func(condition string, arg any) {
+		args = append(args, arg)
+		where.WriteString(` AND ` + strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
+	}
+	if f.Status != "" {
+		add(`m.status = ?`, f.Status)
+	}
+	if f.To != "" {
+		add(`m.recipient = ?`, f.To)
+	}
+	if f.Type != "" {
+		add(`m.type = ?`, f.Type)
+	}
+	if f.BulkID != "" {
+		add(`m.bulk_id = ? AND m.bulk_id <> ''`, f.BulkID) // the second part names the partial index
+	}
+	if f.Reference != "" {
+		add(`m.reference = ? AND m.reference <> ''`, f.Reference)
+	}
+	if !f.From.IsZero() {
+		add(`m.created_at >= ?`, micros(f.From))
+	}
+	if !f.Until.IsZero() {
+		add(`m.created_at < ?`, micros(f.Until))
+	}
+	if f.Before > 0 {
+		add(`m.seq < ?`, f.Before)
+	}
+	if f.Limit < 1 || f.Limit > maxList {
+		f.Limit = maxList
+	}
+	args = append(args, f.Limit)
+	rows, err := s.read(ctx, selectMessage+where.String()+` ORDER BY m.seq DESC LIMIT $`+strconv.Itoa(len(args)), args...)
+	list, err := all(rows, err, scanMessage)
+	if err != nil {
+		return nil, s.wrap("list messages", err)
+	}
+	return list, nil
+}
+
+// MessagesByID reads the messages of a tenant that are among ids, in the order of ids; unknown ones are left out.
+func (s *Store) MessagesByID(ctx context.Context, tenantKey int64, ids []string) ([]gateway.Message, error) {
+	found := make(map[string]gateway.Message, len(ids))
+	err := s.inParts(ids, func(list string, args []any) error {
+		args = append(args, tenantKey)
+		rows, err := s.read(ctx, selectMessage+`WHERE m.id IN (`+list+`) AND m.tenant_key = $`+strconv.Itoa(len(args)), args...)
+		part, err := all(rows, err, scanMessage)
+		for _, m := range part {
+			found[m.ID] = m
+		}
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("read messages", err)
+	}
+	messages := make([]gateway.Message, 0, len(found))
+	for _, id := range ids {
+		if m, ok := found[id]; ok {
+			messages = append(messages, m)
+			delete(found, id) // once, however often it was asked for
+		}
+	}
+	return messages, nil
+}
+
+// Statuses reads the statuses of messages of any tenant; unknown ids are left out. The caller has checked whose they
+// are.
+func (s *Store) Statuses(ctx context.Context, ids []string) (map[string]gateway.Status, error) {
+	found := make(map[string]gateway.Status, len(ids))
+	err := s.inParts(ids, func(list string, args []any) error {
+		rows, err := s.read(ctx, `SELECT id, status FROM messages WHERE id IN (`+list+`)`, args...)
+		_, err = all(rows, err, func(row scanner) (none struct{}, err error) {
+			var id string
+			var status gateway.Status
+			err = row.Scan(&id, &status)
+			found[id] = status
+			return none, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("read statuses", err)
+	}
+	return found, nil
+}
+
+// inParts calls do with the placeholders and values of at most maxIDs ids at a time. Their number is rounded up to a
+// power of two by repeating the last id, so that few different statements have to be prepared.
+func (s *Store) inParts(ids []string, do func(list string, args []any) error) error {
+	for len(ids) > 0 {
+		part := ids[:min(len(ids), maxIDs)]
+		ids = ids[len(part):]
+		size := 1
+		for size < len(part) {
+			size *= 2
+		}
+		args := make([]any, size, size+1)
+		for i := range args {
+			args[i] = part[min(i, len(part)-1)]
+		}
+		if err := do(placeholders(1, size), args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Events reads the history of a message, oldest first. CodeNotFound, also when it is another tenant's.
+func (s *Store) Events(ctx context.Context, tenantKey int64, id string) ([]gateway.Event, error) {
+	rows, err := s.read(ctx, `SELECT m.id, m.tenant_key, e.status, e.at, e.detail
+		FROM messages m JOIN message_events e ON e.message_id = m.id
+		WHERE m.id = $1 AND m.tenant_key = $2 ORDER BY e.n`, id, tenantKey)
+	list, err := all(rows, err, func(row scanner) (e gateway.Event, err error) {
+		var at int64
+		err = row.Scan(&e.MessageID, &e.TenantKey, &e.Status, &at, &e.Detail)
+		e.At = fromMicros(at)
+		return e, err
+	})
+	if err != nil {
+		return nil, s.wrap("read history", err)
+	}
+	if len(list) == 0 { // each message has one row from the start
+		return nil, noMessage()
+	}
+	return list, nil
+}
+
+// Depth counts the unfinished messages of a tenant per lane, those in hand included.
+func (s *Store) Depth(ctx context.Context, tenantKey int64) (gateway.QueueDepth, error) {
+	var depth gateway.QueueDepth
+	oldest := int64(0)
+	rows, err := s.read(ctx, `SELECT lane, COUNT(*), MIN(seq) FROM messages
+		WHERE tenant_key = $1 AND status IN ('queued', 'sending') GROUP BY lane`, tenantKey)
+	_, err = all(rows, err, func(row scanner) (none struct{}, err error) {
+		var lane gateway.Priority
+		var n int
+		var seq int64
+		err = row.Scan(&lane, &n, &seq)
+		switch lane {
+		case gateway.PriorityHigh:
+			depth.High = n
+		case gateway.PriorityNormal:
+			depth.Normal = n
+		case gateway.PriorityBulk:
+			depth.Bulk = n
+		}
+		if oldest == 0 || seq < oldest {
+			oldest = seq
+		}
+		return none, err
+	})
+	if err == nil && oldest > 0 {
+		var created int64
+		err = s.readRow(ctx, `SELECT created_at FROM messages WHERE tenant_key = $1 AND seq = $2`, tenantKey, oldest).Scan(&created)
+		depth.OldestSince = fromMicros(created)
+	}
+	if err != nil {
+		return gateway.QueueDepth{}, s.wrap("count waiting messages", err)
+	}
+	return depth, nil
+}
+
+// KnownContact reports whether a message to recipientJID (the JID of a number, bare) was sent before.
+func (s *Store) KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error) {
+	var n int
+	err := s.readRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM messages
+		WHERE tenant_key = $1 AND recipient_jid = $2 AND sent_at > 0 LIMIT 1) known`, tenantKey, recipientJID).Scan(&n)
+	if err != nil {
+		return false, s.wrap("look up contact", err)
+	}
+	return n > 0, nil
+}

@@ -1,0 +1,166 @@
+// Package store is SQL, the truth of the hub: tenants and their keys, messages and their history, sessions and their
+// leases. It imports the domain and the database drivers. What a method has returned without an error is on disk;
+// what it returned with an error is not, except where its comment says that the outcome may be unknown.
+//
+// The database has one writer and a pool of readers. Every write goes through one committer (commit.go), which lets
+// writes that wait at the same time share a transaction and so a flush of the disk.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// Options are the choices of Open; the zero value is complete.
+type Options struct {
+	Clock   func() time.Time // for what is not a lease; default time.Now. Leases go by the database's clock
+	Log     *slog.Logger     // default: nothing is logged
+	Readers int              // connections that read at the same time; default one per core, at least 4
+}
+
+// Store is an open database. Its methods may be called from any goroutine.
+type Store struct {
+	d      dialect
+	now    func() time.Time
+	log    *slog.Logger
+	writer *sql.DB // exactly one connection
+	reader *sql.DB
+
+	queue  queue
+	writes statements // prepared on writer
+	reads  statements // prepared on reader
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open opens the database at url, sqlite://path, creates it when it is not there, and brings it to the current
+// schema. Several processes may open one database at the same time.
+func Open(ctx context.Context, url string, opts Options) (*Store, error) {
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Readers <= 0 {
+		opts.Readers = max(4, runtime.NumCPU())
+	}
+	path, ok := strings.CutPrefix(url, "sqlite://")
+	if !ok || path == "" {
+		return nil, errors.New("open database: the URL must be sqlite:// and a path") // the URL may hold a password
+	}
+	s := &Store{d: sqliteDialect(), now: opts.Clock, log: opts.Log, queue: newQueue()}
+	var err error
+	if s.writer, s.reader, err = openSQLite(path, opts.Readers); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	s.writes, s.reads = newStatements(s.writer), newStatements(s.reader)
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("migrate database %s: %w", path, err), s.Close())
+	}
+	if err := s.purgeDeleted(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Close waits for the writes in hand and closes the database. It is safe to call twice.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		s.queue.turn <- struct{}{} // never given back: nothing is written from here on
+		close(s.queue.closed)
+		s.closeErr = errors.Join(s.reader.Close(), s.writer.Close())
+	})
+	return s.closeErr
+}
+
+// Writer is the one connection that writes, for WhatsApp's own tables in the same database. Who holds it holds up
+// everybody: begin late, commit soon, and never wait for anything but the database in between.
+func (s *Store) Writer() *sql.DB { return s.writer }
+
+// Dialect names the SQL dialect: "sqlite".
+func (s *Store) Dialect() string { return s.d.name }
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	if err := s.readRow(ctx, `SELECT 1`).Scan(&one); err != nil {
+		return s.wrap("ping database", err)
+	}
+	return nil
+}
+
+// Setting reads a setting of the whole hub.
+func (s *Store) Setting(ctx context.Context, name string) (value string, ok bool, err error) {
+	err = s.readRow(ctx, `SELECT value FROM settings WHERE name = $1`, name).Scan(&value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, s.wrap("read setting "+name, err)
+	}
+	return value, true, nil
+}
+
+// SetSetting writes a setting of the whole hub.
+func (s *Store) SetSetting(ctx context.Context, name, value string) error {
+	return s.write(ctx, "write setting "+name, func(t *tx) error {
+		_, err := t.exec(`INSERT INTO settings (name, value) VALUES ($1, $2)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+		return err
+	})
+}
+
+// StampMode ties the database to mode (real, sandbox, simulator) at the first call. A later call with another mode
+// fails with CodeConflict: a backlog made for the sandbox must never reach people.
+func (s *Store) StampMode(ctx context.Context, mode string) error {
+	return s.write(ctx, "stamp the database's mode", func(t *tx) error {
+		if _, err := t.exec(`INSERT INTO settings (name, value) VALUES ('mode', $1) ON CONFLICT (name) DO NOTHING`, mode); err != nil {
+			return err
+		}
+		var stamped string
+		if err := t.row(`SELECT value FROM settings WHERE name = 'mode'`).Scan(&stamped); err != nil {
+			return err
+		}
+		if stamped != mode {
+			return gateway.Errorf(gateway.CodeConflict, "this database belongs to %s mode and is not opened in %s mode", stamped, mode)
+		}
+		return nil
+	})
+}
+
+// wrap says what was tried and marks what is the database's unavailability.
+func (s *Store) wrap(what string, err error) error {
+	if s.d.unavailable(err) {
+		err = &gateway.Error{Code: gateway.CodeUnavailable, Message: "The database does not answer. Try again.", Err: err}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// micros is how a time is stored.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(v int64) time.Time {
+	if v == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(v).UTC()
+}
+
+// stored is t as it will be read back.
+func stored(t time.Time) time.Time { return fromMicros(micros(t)) }

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// purgeChunk is how many messages of a deleted tenant go in one transaction, so that others get their turn.
+const purgeChunk = 500
+
+func scanTenant(row scanner) (t gateway.Tenant, err error) {
+	var created int64
+	err = row.Scan(&t.Key, &t.ID, &t.Name, &created)
+	t.CreatedAt = fromMicros(created)
+	return t, err
+}
+
+// CreateTenant makes a tenant and its session, unpaired. CodeInvalidTenant, CodeTenantExists.
+func (s *Store) CreateTenant(ctx context.Context, id, name string) (gateway.Tenant, error) {
+	if !gateway.ValidTenantID(id) {
+		return gateway.Tenant{}, gateway.Errorf(gateway.CodeInvalidTenant,
+			"a tenant id has 1 to 63 characters out of a-z, 0-9 and -, and does not begin with -")
+	}
+	t := gateway.Tenant{ID: id, Name: name, CreatedAt: stored(s.now())}
+	err := s.write(ctx, "create tenant "+id, func(tx *tx) error {
+		err := tx.row(`INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3) RETURNING tenant_key`,
+			id, name, micros(t.CreatedAt)).Scan(&t.Key)
+		if s.d.duplicate(err) {
+			return gateway.Errorf(gateway.CodeTenantExists, "tenant %s exists already", id)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.exec(`INSERT INTO sessions (tenant_key, state, reason, since) VALUES ($1, $2, $3, $4)`,
+			t.Key, gateway.SessionUnpaired, gateway.ReasonNeverPaired, micros(t.CreatedAt))
+		return err
+	})
+	if err != nil {
+		return gateway.Tenant{}, err
+	}
+	return t, nil
+}
+
+// Tenant finds a tenant by its id. CodeNotFound.
+func (s *Store) Tenant(ctx context.Context, id string) (gateway.Tenant, error) {
+	t, err := scanTenant(s.readRow(ctx,
+		`SELECT tenant_key, id, name, created_at FROM tenants WHERE id = $1 AND deleted_at = 0`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return gateway.Tenant{}, gateway.Errorf(gateway.CodeNotFound, "there is no tenant %s", id)
+	}
+	if err != nil {
+		return gateway.Tenant{}, s.wrap("read tenant "+id, err)
+	}
+	return t, nil
+}
+
+// Tenants lists all tenants by id.
+func (s *Store) Tenants(ctx context.Context) ([]gateway.Tenant, error) {
+	rows, err := s.read(ctx, `SELECT tenant_key, id, name, created_at FROM tenants WHERE deleted_at = 0 ORDER BY id`)
+	list, err := all(rows, err, scanTenant)
+	if err != nil {
+		return nil, s.wrap("list tenants", err)
+	}
+	return list, nil
+}
+
+// DeleteTenant deletes a tenant and everything it has; its id is free again at once, its key is never used again.
+// The tenant, its keys and its session go in one transaction, its messages afterwards in small ones. When ctx ends in
+// between, the tenant is gone and the rest is removed when the database is opened next. CodeNotFound.
+func (s *Store) DeleteTenant(ctx context.Context, id string) error {
+	var key int64
+	err := s.write(ctx, "delete tenant "+id, func(tx *tx) error {
+		err := tx.row(`UPDATE tenants SET deleted_at = $1 WHERE id = $2 AND deleted_at = 0 RETURNING tenant_key`,
+			micros(s.now()), id).Scan(&key)
+		if errors.Is(err, sql.ErrNoRows) {
+			return gateway.Errorf(gateway.CodeNotFound, "there is no tenant %s", id)
+		}
+		if err != nil {
+			return err
+		}
+		for _, query := range []string{
+			`DELETE FROM commands WHERE tenant_key = $1`,
+			`DELETE FROM sessions WHERE tenant_key = $1`,
+			`DELETE FROM api_keys WHERE tenant_key = $1`,
+			`DELETE FROM idempotency WHERE tenant_key = $1`,
+		} {
+			if _, err := tx.exec(query, key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.purge(ctx, key)
+}
+
+// purgeDeleted finishes the deletions that were interrupted.
+func (s *Store) purgeDeleted(ctx context.Context) error {
+	rows, err := s.read(ctx, `SELECT tenant_key FROM tenants WHERE deleted_at > 0`)
+	keys, err := all(rows, err, func(row scanner) (key int64, err error) { return key, row.Scan(&key) })
+	if err != nil {
+		return s.wrap("list deleted tenants", err)
+	}
+	for _, key := range keys {
+		if err := s.purge(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) purge(ctx context.Context, key int64) error {
+	for {
+		left := true
+		err := s.write(ctx, "remove the rows of a deleted tenant", func(tx *tx) error {
+			n, err := tx.exec(`DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE tenant_key = $1 LIMIT $2)`,
+				key, purgeChunk)
+			if err != nil || n > 0 {
+				return err
+			}
+			left = false
+			_, err = tx.exec(`DELETE FROM tenants WHERE tenant_key = $1 AND deleted_at > 0`, key)
+			return err
+		})
+		if err != nil || !left {
+			return err
+		}
+	}
+}
+
+const keyColumns = `id, COALESCE(tenant_key, 0), name, scopes, hash, created_at, revoked_at`
+
+func scanKey(row scanner) (k gateway.APIKey, err error) {
+	var (
+		scopes           string
+		hash             []byte
+		created, revoked int64
+	)
+	err = row.Scan(&k.ID, &k.TenantKey, &k.Name, &scopes, &hash, &created, &revoked)
+	k.Scopes = strings.Fields(scopes)
+	copy(k.Hash[:], hash)
+	k.CreatedAt, k.RevokedAt = fromMicros(created), fromMicros(revoked)
+	return k, err
+}
+
+// CreateKey stores a key. CreatedAt is filled in when it is zero. A key of an unknown tenant is CodeNotFound, a second
+// key with the same id CodeConflict.
+func (s *Store) CreateKey(ctx context.Context, k gateway.APIKey) error {
+	if k.CreatedAt.IsZero() {
+		k.CreatedAt = s.now()
+	}
+	return s.write(ctx, "create key", func(tx *tx) error {
+		if k.TenantKey != 0 {
+			var one int
+			err := tx.row(s.d.sql(`SELECT 1 FROM tenants WHERE tenant_key = $1 AND deleted_at = 0 {lock}`), k.TenantKey).Scan(&one)
+			if errors.Is(err, sql.ErrNoRows) {
+				return gateway.Errorf(gateway.CodeNotFound, "there is no such tenant")
+			}
+			if err != nil {
+				return err
+			}
+		}
+		_, err := tx.exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at)
+			VALUES ($1, NULLIF($2, 0), $3, $4, $5, $6, $7)`,
+			k.ID, k.TenantKey, k.Name, strings.Join(k.Scopes, " "), k.Hash[:], k.Hash[:8], micros(k.CreatedAt))
+		if s.d.duplicate(err) {
+			return gateway.Errorf(gateway.CodeConflict, "a key with this id exists already")
+		}
+		return err
+	})
+}
+
+// Keys lists the live keys of a tenant, oldest first; with tenantKey 0 the admin's.
+func (s *Store) Keys(ctx context.Context, tenantKey int64) ([]gateway.APIKey, error) {
+	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys
+		WHERE COALESCE(tenant_key, 0) = $1 AND revoked_at = 0 ORDER BY created_at, id`, tenantKey)
+	list, err := all(rows, err, scanKey)
+	if err != nil {
+		return nil, s.wrap("list keys", err)
+	}
+	return list, nil
+}
+
+// RevokeKey ends a key. CodeNotFound when the tenant has no such live key.
+func (s *Store) RevokeKey(ctx context.Context, tenantKey int64, id string) error {
+	return s.write(ctx, "revoke key", func(tx *tx) error {
+		n, err := tx.exec(`UPDATE api_keys SET revoked_at = $1
+			WHERE id = $2 AND COALESCE(tenant_key, 0) = $3 AND revoked_at = 0`, micros(s.now()), id, tenantKey)
+		if err == nil && n == 0 {
+			return gateway.Errorf(gateway.CodeNotFound, "there is no such key")
+		}
+		return err
+	})
+}
+
+// KeysByPrefix finds the live keys whose hash begins with prefix, of every tenant and the admin's. The caller
+// compares whole hashes in constant time.
+func (s *Store) KeysByPrefix(ctx context.Context, prefix [8]byte) ([]gateway.APIKey, error) {
+	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE hash_prefix = $1 AND revoked_at = 0`, prefix[:])
+	list, err := all(rows, err, scanKey)
+	if err != nil {
+		return nil, s.wrap("find keys", err)
+	}
+	return list, nil
+}
