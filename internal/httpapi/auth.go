@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+const headerAPIKey = "x-api-key"
+
+// maxCachedKeys bounds the cache; when it is full it starts anew.
+const maxCachedKeys = 4096
+
+// authenticate finds out who calls and whether the operation is theirs. For /api routes it returns the tenant.
+// A tenant's key learns of other tenants only that they are not its own: the answer and the work are the same whether
+// or not they exist (I7).
+func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation) (gateway.Tenant, error) {
+	secret := c.Request().Header.Get(headerAPIKey)
+	if secret == "" {
+		return gateway.Tenant{}, gateway.Errorf(gateway.CodeUnauthorized, "the header x-api-key is missing")
+	}
+	who, err := s.credential(ctx, sha256.Sum256([]byte(secret)))
+	if err != nil {
+		return gateway.Tenant{}, err
+	}
+	isAdmin := who.key.TenantKey == 0
+	if op.Access == accessAdmin {
+		if !isAdmin {
+			return gateway.Tenant{}, gateway.Errorf(gateway.CodeForbidden, "this needs the admin key")
+		}
+		return gateway.Tenant{}, nil
+	}
+	id := c.Param("tenantId")
+	if isAdmin {
+		tenant, err := s.store.Tenant(ctx, id)
+		if err != nil {
+			return gateway.Tenant{}, fmt.Errorf("look up the tenant: %w", err)
+		}
+		return tenant, nil
+	}
+	tenant, err := s.ownTenant(ctx, who, id)
+	if err != nil {
+		return gateway.Tenant{}, err
+	}
+	if len(who.key.Scopes) > 0 && !slices.Contains(who.key.Scopes, op.Scope) {
+		return gateway.Tenant{}, gateway.Errorf(gateway.CodeForbidden, "this key lacks the scope %q", op.Scope)
+	}
+	return tenant, nil
+}
+
+// credential finds the live key with this hash.
+func (s *Server) credential(ctx context.Context, hash [32]byte) (*credential, error) {
+	if who := s.keys.get(hash); who != nil {
+		return who, nil
+	}
+	age := s.keys.age()
+	found, err := s.store.KeysByPrefix(ctx, [8]byte(hash[:8]))
+	if err != nil {
+		return nil, fmt.Errorf("look up the key: %w", err)
+	}
+	for _, key := range found {
+		if subtle.ConstantTimeCompare(key.Hash[:], hash[:]) == 1 && key.RevokedAt.IsZero() {
+			who := &credential{key: key}
+			s.keys.put(hash, who, age)
+			return who, nil
+		}
+	}
+	return nil, gateway.Errorf(gateway.CodeUnauthorized, "this x-api-key is not known")
+}
+
+// ownTenant returns the tenant with this id if the key is its own. Once a key's tenant is known, other ids are refused
+// without a look, so that the time it takes says nothing either.
+func (s *Server) ownTenant(ctx context.Context, who *credential, id string) (gateway.Tenant, error) {
+	forbidden := gateway.Errorf(gateway.CodeForbidden, "this key is not for this tenant")
+	if own := s.keys.tenant(who); own != nil {
+		if own.ID != id {
+			return gateway.Tenant{}, forbidden
+		}
+		return *own, nil
+	}
+	tenant, err := s.store.Tenant(ctx, id)
+	if gateway.CodeOf(err) == gateway.CodeNotFound {
+		return gateway.Tenant{}, forbidden
+	}
+	if err != nil {
+		return gateway.Tenant{}, fmt.Errorf("look up the tenant: %w", err)
+	}
+	if tenant.Key != who.key.TenantKey {
+		return gateway.Tenant{}, forbidden
+	}
+	s.keys.own(who, tenant)
+	return tenant, nil
+}
+
+// credential is a known key; tenant is filled in by its first rightful use.
+type credential struct {
+	key    gateway.APIKey
+	tenant *gateway.Tenant
+	until  time.Time
+}
+
+// keyCache spares the store a look at every request. Only what was found is kept, briefly; a revocation in this process
+// clears it, one in another process is noticed after the time to live.
+type keyCache struct {
+	ttl   time.Duration
+	clock func() time.Time
+
+	mu      sync.RWMutex
+	byHash  map[[32]byte]*credential
+	cleared int // how often; a look-up that began before a clearing is not kept
+}
+
+func newKeyCache(ttl time.Duration, clock func() time.Time) *keyCache {
+	return &keyCache{ttl: ttl, clock: clock, byHash: map[[32]byte]*credential{}}
+}
+
+func (k *keyCache) get(hash [32]byte) *credential {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	who := k.byHash[hash]
+	if who == nil || k.clock().After(who.until) {
+		return nil
+	}
+	return who
+}
+
+func (k *keyCache) age() int {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.cleared
+}
+
+func (k *keyCache) put(hash [32]byte, who *credential, age int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cleared != age {
+		return
+	}
+	if len(k.byHash) >= maxCachedKeys {
+		clear(k.byHash)
+	}
+	who.until = k.clock().Add(k.ttl)
+	k.byHash[hash] = who
+}
+
+func (k *keyCache) tenant(who *credential) *gateway.Tenant {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return who.tenant
+}
+
+func (k *keyCache) own(who *credential, tenant gateway.Tenant) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	who.tenant = &tenant
+}
+
+// clear forgets everything: a key or a tenant is gone.
+func (k *keyCache) clear() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.byHash)
+	k.cleared++
+}

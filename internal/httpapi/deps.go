@@ -1,0 +1,123 @@
+package httpapi
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// Store is what the API reads and writes itself. Every method honours ctx; a missing thing is gateway.CodeNotFound.
+type Store interface {
+	Ping(ctx context.Context) error
+
+	CreateTenant(ctx context.Context, id, name string) (gateway.Tenant, error) // gateway.CodeTenantExists
+	Tenant(ctx context.Context, id string) (gateway.Tenant, error)
+	Tenants(ctx context.Context) ([]gateway.Tenant, error)
+
+	CreateKey(ctx context.Context, key gateway.APIKey) error
+	Keys(ctx context.Context, tenantKey int64) ([]gateway.APIKey, error)
+	RevokeKey(ctx context.Context, tenantKey int64, id string) error
+	// KeysByPrefix returns the live keys whose hash begins with prefix.
+	KeysByPrefix(ctx context.Context, prefix [8]byte) ([]gateway.APIKey, error)
+
+	// ReserveIdempotency returns the stored answer of a finished request, or nil when the caller now holds the key.
+	// gateway.CodeIdempotencyBusy: another request holds it; gateway.CodeIdempotencyReuse: it had another body.
+	ReserveIdempotency(ctx context.Context, r gateway.Idempotency) (*gateway.IdempotencyAnswer, error)
+	CompleteIdempotency(ctx context.Context, tenantKey int64, scope, key string, a gateway.IdempotencyAnswer) error
+	// ReleaseIdempotency lets go of a key that is not completed; a completed one stays.
+	ReleaseIdempotency(ctx context.Context, tenantKey int64, scope, key string) error
+
+	Message(ctx context.Context, tenantKey int64, id string) (gateway.Message, error)
+	Messages(ctx context.Context, tenantKey int64, f gateway.MessageFilter) ([]gateway.Message, error)
+	MessagesByID(ctx context.Context, tenantKey int64, ids []string) ([]gateway.Message, error)
+	Events(ctx context.Context, tenantKey int64, id string) ([]gateway.Event, error)
+	Depth(ctx context.Context, tenantKey int64) (gateway.QueueDepth, error)
+	// Statuses returns the statuses of messages of any tenant; unknown ids are left out.
+	Statuses(ctx context.Context, ids []string) (map[string]gateway.Status, error)
+
+	Session(ctx context.Context, tenantKey int64) (gateway.Session, error)
+	AddCommand(ctx context.Context, tenantKey int64, kind gateway.CommandKind) error
+}
+
+// Intake accepts messages. When it returns without an error the message is committed, and with it the answer of the
+// Idempotency-Key if there is one.
+type Intake interface {
+	Text(ctx context.Context, t gateway.Tenant, r gateway.TextRequest, done *gateway.IdempotencyCompletion) (gateway.Message, error)
+	Media(ctx context.Context, t gateway.Tenant, r gateway.MediaRequest, done *gateway.IdempotencyCompletion) (gateway.Message, error)
+	Retry(ctx context.Context, t gateway.Tenant, id string, force bool, done *gateway.IdempotencyCompletion) (gateway.Message, error)
+}
+
+// Ledger ends messages.
+type Ledger interface {
+	// Cancel is idempotent; gateway.CodeNotCancelable once claimed or ended otherwise.
+	Cancel(ctx context.Context, tenantKey int64, id string) (gateway.Message, error)
+}
+
+// Media stores files.
+type Media interface {
+	// PutBase64 decodes r (base64, with or without a data: prefix) and stores the bytes; what r returns is never held
+	// in memory as a whole. gateway.CodeInvalidMedia, gateway.CodeMediaTooLarge, gateway.CodeMediaBusy.
+	PutBase64(ctx context.Context, r io.Reader) (gateway.Blob, error)
+}
+
+// Tenants removes a tenant from everywhere: its session, its queues, its rows.
+type Tenants interface {
+	Delete(ctx context.Context, t gateway.Tenant) error
+}
+
+// Deps are what the API needs. All but Sandbox are required.
+type Deps struct {
+	Store   Store
+	Intake  Intake
+	Ledger  Ledger
+	Media   Media
+	Tenants Tenants
+	Log     *slog.Logger
+	// Sandbox serves the /sandbox routes behind the admin key; nil: there are none.
+	Sandbox http.Handler
+	Options Options
+}
+
+// Options tune the API; the zero value of each means its default.
+type Options struct {
+	Clock        func() time.Time // time.Now
+	Version      string           // shown at /; "dev"
+	MaxWaiters   int              // requests held by ?wait= at a time; 1000
+	MaxStreams   int              // open event streams at a time; 200
+	PollInterval time.Duration    // how often awaited statuses are asked for; 50 ms
+	StreamPoll   time.Duration    // how often a stream looks at its session; 500 ms
+	Heartbeat    time.Duration    // a comment on a silent stream; 15 s
+	KeyCacheTTL  time.Duration    // how long a key is believed without asking the store; 2 s
+}
+
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.MaxWaiters == 0 {
+		o.MaxWaiters = 1000
+	}
+	if o.MaxStreams == 0 {
+		o.MaxStreams = 200
+	}
+	if o.PollInterval == 0 {
+		o.PollInterval = 50 * time.Millisecond
+	}
+	if o.StreamPoll == 0 {
+		o.StreamPoll = 500 * time.Millisecond
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 15 * time.Second
+	}
+	if o.KeyCacheTTL == 0 {
+		o.KeyCacheTTL = 2 * time.Second
+	}
+	return o
+}

@@ -1,0 +1,174 @@
+// Package httpapi is the room that speaks HTTP: it authenticates, decodes strictly, calls one method of another room,
+// and renders what came of it. openapi.yaml describes every route; routes, models and access rules are made from it.
+// It imports only the domain and declares what it needs of the other rooms in deps.go. It promises that a 2xx is
+// answered after the commit (I1), that a key never reaches another tenant's things (I7), and that every wait, body and
+// stream is bounded (I9).
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/httpapi/spec"
+)
+
+// Bounds of a request. Text of MaxTextBytes may take six bytes each when escaped, hence the megabyte.
+const (
+	maxBody      = 1 << 20
+	maxMediaBody = gateway.MaxMediaBytes/3*4 + 2<<20
+
+	requestTime = 30 * time.Second
+	mediaTime   = 5 * time.Minute
+	maxWait     = 60 * time.Second
+	streamTime  = time.Hour
+
+	// Between the end of a request's time and the connection's: room to write the answer.
+	answerTime = 15 * time.Second
+)
+
+// Server is the API. New makes it, Serve runs it, Stop ends it.
+type Server struct {
+	store   Store
+	intake  Intake
+	ledger  Ledger
+	media   Media
+	tenants Tenants
+	log     *slog.Logger
+	opts    Options
+
+	echo     *echo.Echo
+	http     *http.Server
+	keys     *keyCache
+	waits    *waiters
+	streams  chan struct{} // one token per open stream
+	stopping chan struct{} // closed by Stop: waits and streams end
+	stopOnce sync.Once
+}
+
+// call is what is known of the request in hand.
+type call struct {
+	requestID string
+	tenant    gateway.Tenant // of /api routes
+}
+
+// New makes the API of deps. It starts nothing.
+func New(deps Deps) (*Server, error) {
+	opts := deps.Options.withDefaults()
+	s := &Server{
+		store: deps.Store, intake: deps.Intake, ledger: deps.Ledger, media: deps.Media, tenants: deps.Tenants,
+		log: deps.Log, opts: opts,
+		echo:     echo.New(),
+		keys:     newKeyCache(opts.KeyCacheTTL, opts.Clock),
+		streams:  make(chan struct{}, opts.MaxStreams),
+		stopping: make(chan struct{}),
+	}
+	s.waits = newWaiters(deps.Store.Statuses, opts.PollInterval, opts.MaxWaiters, deps.Log)
+	operations, err := readOperations(spec.JSON())
+	if err != nil {
+		return nil, fmt.Errorf("read the API's description: %w", err)
+	}
+	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.answerError(c, err) }
+	s.echo.Use(s.around)
+	s.register(operations, deps.Sandbox)
+	s.http = &http.Server{
+		Handler:           s.echo,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       requestTime,
+		WriteTimeout:      requestTime + answerTime,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// Handler is the API without its listener. Waits and streams in it end with Stop.
+func (s *Server) Handler() http.Handler { return s.echo }
+
+// Serve answers on l until Stop; it returns nil then.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Stop refuses new requests, ends waits and streams, and lets the requests in hand finish until ctx ends; then it cuts
+// them off. It may be called twice.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stopOnce.Do(func() { close(s.stopping) })
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("stop the API: %w", err), s.http.Close())
+	}
+	return nil
+}
+
+// around is every request's outermost layer: an id, safe headers, and no panic and no error without an answer.
+func (s *Server) around(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		start := s.opts.Clock()
+		k := &call{requestID: requestID(c.Request().Header.Get(echo.HeaderXRequestID))}
+		c.Set(callKey, k)
+		h := c.Response().Header()
+		h.Set(echo.HeaderXRequestID, k.requestID)
+		h.Set(echo.HeaderXContentTypeOptions, "nosniff")
+		h.Set(echo.HeaderCacheControl, "no-store")
+		h.Set(echo.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'")
+		h.Set(echo.HeaderReferrerPolicy, "no-referrer")
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler { //nolint:errorlint // net/http panics with this very value
+					panic(p)
+				}
+				s.answerError(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			}
+			if s.log.Enabled(c.Request().Context(), slog.LevelDebug) {
+				s.log.DebugContext(c.Request().Context(), "request", "method", c.Request().Method, "route", c.Path(),
+					"status", c.Response().Status, "took", s.opts.Clock().Sub(start), "requestId", k.requestID)
+			}
+		}()
+		if err := next(c); err != nil {
+			s.answerError(c, err)
+		}
+		return nil
+	}
+}
+
+const callKey = "call"
+
+func callOf(c echo.Context) *call {
+	k, ok := c.Get(callKey).(*call)
+	if !ok {
+		// An error before the middleware, from echo itself.
+		return &call{requestID: requestID("")}
+	}
+	return k
+}
+
+// requestID keeps the id a proxy gave, if it is harmless in a log, and makes one otherwise.
+func requestID(given string) string {
+	if len(given) >= 1 && len(given) <= 64 {
+		harmless := true
+		for _, c := range []byte(given) {
+			harmless = harmless && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.')
+		}
+		if harmless {
+			return given
+		}
+	}
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,157 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/httpapi/spec"
+)
+
+// writeTime is how long a stream's reader may be stuck before it is given up.
+const writeTime = 10 * time.Second
+
+// StreamSessionEvents sends session states and codes as they change, the present ones first.
+func (s *Server) StreamSessionEvents(c echo.Context, _ string) error {
+	select {
+	case s.streams <- struct{}{}:
+		defer func() { <-s.streams }()
+	default:
+		return gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d streams are open already", cap(s.streams))
+	}
+	ctx, tenant := c.Request().Context(), callOf(c).tenant.Key
+	shown, stored, err := s.session(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	out := &eventStream{c: c}
+	if err := out.begin(); err != nil {
+		return err
+	}
+	defer out.end()
+	poll, beat := time.NewTicker(s.opts.StreamPoll), time.NewTicker(s.opts.Heartbeat)
+	defer poll.Stop()
+	defer beat.Stop()
+	var last streamed
+	for {
+		if err := s.stream(out, &last, shown, stored); err != nil {
+			return err
+		}
+		for changed := false; !changed; {
+			select {
+			case <-ctx.Done():
+				return nil // the reader has gone, or the hour is over
+			case <-s.stopping:
+				return nil
+			case <-beat.C:
+				if err := out.send(": still here\n\n"); err != nil {
+					return err
+				}
+			case <-poll.C:
+				if stored, err = s.readSession(ctx, tenant); err != nil {
+					return s.endOfStream(ctx, err)
+				}
+				if changed = last != s.streamedOf(&stored); !changed {
+					continue
+				}
+				if shown, stored, err = s.session(ctx, tenant); err != nil {
+					return s.endOfStream(ctx, err)
+				}
+			}
+		}
+	}
+}
+
+// endOfStream tells the end of a stream by its reader from one by an error.
+func (s *Server) endOfStream(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// streamed is what a stream's reader knows.
+type streamed struct {
+	state       gateway.SessionState
+	reason      gateway.SessionReason
+	jid         string
+	restriction gateway.RestrictionKind
+	code        string
+}
+
+func (s *Server) streamedOf(session *gateway.Session) streamed {
+	now := streamed{state: session.State, reason: session.Reason, jid: session.JID, restriction: session.Restriction.Kind}
+	if s.showsCode(session) {
+		now.code = session.PairingCode
+	}
+	return now
+}
+
+// stream sends what is new.
+func (s *Server) stream(out *eventStream, last *streamed, shown spec.Session, stored gateway.Session) error {
+	now := s.streamedOf(&stored)
+	before, after := *last, now
+	*last = now
+	before.code, after.code = "", ""
+	if before != after {
+		if err := out.event("state", shown); err != nil {
+			return err
+		}
+	}
+	if now.code != "" {
+		return out.event("code", spec.QrCode{Code: stored.PairingCode, ExpiresAt: stored.PairingExpiresAt.UTC()})
+	}
+	return nil
+}
+
+// eventStream writes server-sent events (WHATWG HTML, 9.2).
+type eventStream struct{ c echo.Context }
+
+func (e *eventStream) begin() error {
+	h := e.c.Response().Header()
+	h.Set(echo.HeaderContentType, "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	e.c.Response().WriteHeader(http.StatusOK)
+	return e.send("retry: 2000\n\n")
+}
+
+func (e *eventStream) event(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("render the event: %w", err)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", name, data)
+	return e.send(b.String())
+}
+
+// end lets the server write what closes the stream, though the deadline of the last event has passed.
+func (e *eventStream) end() { _ = e.deadline() }
+
+func (e *eventStream) deadline() error {
+	err := http.NewResponseController(e.c.Response()).SetWriteDeadline(time.Now().Add(writeTime))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("set the stream's deadline: %w", err)
+	}
+	return nil
+}
+
+func (e *eventStream) send(text string) error {
+	if err := e.deadline(); err != nil {
+		return err
+	}
+	if _, err := e.c.Response().Write([]byte(text)); err != nil {
+		return fmt.Errorf("write to the stream: %w", err)
+	}
+	if err := http.NewResponseController(e.c.Response()).Flush(); err != nil {
+		return fmt.Errorf("flush the stream: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// reached reports whether a message in status is as far as until, or will not get there by itself.
+func reached(status, until gateway.Status) bool {
+	switch status {
+	case until, gateway.StatusCanceled, gateway.StatusFailed, gateway.StatusExpired, gateway.StatusUnknown:
+		return true
+	}
+	return until.CanMove(status)
+}
+
+// waiters holds the requests that wait for a message. While there are any, one goroutine asks for all their statuses in
+// one query per interval; the last one to leave ends it.
+type waiters struct {
+	statuses func(ctx context.Context, ids []string) (map[string]gateway.Status, error)
+	interval time.Duration
+	limit    int
+	log      *slog.Logger
+
+	mu      sync.Mutex
+	waiting map[*waiter]struct{}
+	polling bool
+}
+
+type waiter struct {
+	id    string
+	until gateway.Status
+	done  chan struct{} // closed when reached
+}
+
+func newWaiters(statuses func(context.Context, []string) (map[string]gateway.Status, error), interval time.Duration, limit int, log *slog.Logger) *waiters {
+	return &waiters{statuses: statuses, interval: interval, limit: limit, log: log, waiting: map[*waiter]struct{}{}}
+}
+
+// wait returns when message id reached until, or after d, or when stopping is closed: moved tells that the message may
+// have changed. The error is gateway.CodeTooManyWaiters, or the end of ctx.
+func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, id string, until gateway.Status, d time.Duration) (moved bool, err error) {
+	one := &waiter{id: id, until: until, done: make(chan struct{})}
+	if !w.enter(one) {
+		return false, gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d requests wait already; ask again without wait", w.limit)
+	}
+	defer w.leave(one)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-one.done:
+	case <-timer.C:
+	case <-stopping:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return true, nil
+}
+
+func (w *waiters) enter(one *waiter) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) >= w.limit {
+		return false
+	}
+	w.waiting[one] = struct{}{}
+	if !w.polling {
+		w.polling = true
+		go w.poll()
+	}
+	return true
+}
+
+func (w *waiters) leave(one *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.waiting, one)
+}
+
+// poll runs while somebody waits.
+func (w *waiters) poll() {
+	tick := time.NewTicker(w.interval)
+	defer tick.Stop()
+	failing := false
+	for range tick.C {
+		ids, ok := w.ids()
+		if !ok {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), requestTime)
+		statuses, err := w.statuses(ctx, ids)
+		cancel()
+		if err != nil {
+			if !failing {
+				w.log.Warn("awaited messages cannot be looked up; the waits go on", "err", err)
+			}
+			failing = true
+			continue
+		}
+		failing = false
+		w.tell(statuses)
+	}
+}
+
+// ids lists what is awaited; when that is nothing, polling is over and it returns false.
+func (w *waiters) ids() ([]string, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) == 0 {
+		w.polling = false
+		return nil, false
+	}
+	seen := make(map[string]struct{}, len(w.waiting))
+	ids := make([]string, 0, len(w.waiting))
+	for one := range w.waiting {
+		if _, twice := seen[one.id]; !twice {
+			seen[one.id] = struct{}{}
+			ids = append(ids, one.id)
+		}
+	}
+	return ids, true
+}
+
+func (w *waiters) tell(statuses map[string]gateway.Status) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.waiting {
+		if status, known := statuses[one.id]; known && reached(status, one.until) {
+			close(one.done)
+			delete(w.waiting, one)
+		}
+	}
+}
