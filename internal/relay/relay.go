@@ -1,0 +1,287 @@
+// Package relay keeps the queue honest to SQL: it gives lanes the tickets they lost or never got, takes messages from
+// processes that died with them in hand, and ends what is too late. It imports the domain alone and declares what it
+// needs. Everything it does may be done twice, by two processes, or again after a crash: SQL decides what counts.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// Store says what there is to do.
+type Store interface {
+	// TenantsWithWork lists, under the leases that owner holds, the tenants with unfinished messages.
+	TenantsWithWork(ctx context.Context, owner string) ([]gateway.Fence, error)
+	// Unfinished lists at most limit tickets of what could be claimed now, due retries first, then the oldest.
+	Unfinished(ctx context.Context, tenantKey int64, lane gateway.Priority, limit int) ([]gateway.Ticket, error)
+	// Postponed counts, up to limit, the messages whose next attempt is still to come.
+	Postponed(ctx context.Context, tenantKey int64, lane gateway.Priority, limit int) (int, error)
+	// Expirable lists messages that wait although they are too late.
+	Expirable(ctx context.Context, now time.Time, limit int) ([]gateway.Message, error)
+	// InFlightElsewhere lists messages of the fence's tenant in the hands of another process than instance.
+	InFlightElsewhere(ctx context.Context, f gateway.Fence, instance string, limit int) ([]gateway.Message, error)
+}
+
+// Ledger changes statuses; repeating a call changes nothing.
+type Ledger interface {
+	Abandon(ctx context.Context, f gateway.Fence, id, instance string) (gateway.Message, error)
+	Expire(ctx context.Context, tenantKey int64, id string) error
+}
+
+// Queue holds tickets. A ticket that waits already may be enqueued again without effect.
+type Queue interface {
+	Enqueue(ctx context.Context, tickets ...gateway.Ticket) error
+	// Pending counts the tickets of a lane in every state, delayed ones included.
+	Pending(ctx context.Context, tenantKey int64, lane gateway.Priority) (int, error)
+}
+
+// Options are the choices of New; zero fields get the default.
+type Options struct {
+	Instance string           // this process, as it owns leases; required
+	Interval time.Duration    // between sweeps, 2 s
+	Window   int              // tickets that a lane is filled up to, 300
+	Clock    func() time.Time // time.Now
+	Log      *slog.Logger     // default: nothing is logged
+}
+
+const (
+	sweepLimit   = 30 * time.Second // of one sweep; the next one goes on
+	expireLimit  = 500              // messages ended in one sweep
+	parallel     = 16               // changes under way at the same time: they share commits
+	probeEvery   = 15               // sweeps between two probes of a lane that looks full
+	probeTickets = 16               // of one probe
+)
+
+// Relay is the loop. Its methods may be called from any goroutine.
+type Relay struct {
+	store  Store
+	ledger Ledger
+	queue  Queue
+	opts   Options
+	wake   chan struct{}
+
+	mu      sync.Mutex
+	stop    context.CancelFunc // nil before Start
+	stopped bool
+	loop    sync.WaitGroup
+}
+
+// New makes a Relay that does nothing before Start.
+func New(store Store, ledger Ledger, queue Queue, opts Options) (*Relay, error) {
+	if opts.Instance == "" {
+		return nil, errors.New("relay: Options.Instance is required")
+	}
+	if opts.Interval <= 0 {
+		opts.Interval = 2 * time.Second
+	}
+	if opts.Window <= 0 {
+		opts.Window = 300
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Relay{store: store, ledger: ledger, queue: queue, opts: opts, wake: make(chan struct{}, 1)}, nil
+}
+
+// Start sweeps at once and then every Interval, until Stop. Of ctx only the values are used. Starting twice, or after
+// Stop, is an error.
+func (r *Relay) Start(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop != nil || r.stopped {
+		return errors.New("start the relay: it was started before")
+	}
+	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
+	r.loop.Go(func() { r.run(ctx) })
+	return nil
+}
+
+// Stop ends the loop, in the middle of a sweep if need be, and waits for it until ctx ends. It may be called more
+// than once, and without Start.
+func (r *Relay) Stop(ctx context.Context) error {
+	r.mu.Lock()
+	r.stopped = true
+	if r.stop != nil {
+		r.stop()
+	}
+	r.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		r.loop.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop the relay: %w", ctx.Err())
+	}
+}
+
+// Wake asks for a sweep soon. It never blocks.
+func (r *Relay) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // one is asked for already
+	}
+}
+
+// TakeOver does at once, for a tenant whose lease f was just acquired, what a sweep would do: it takes the messages
+// that a dead process had in hand and fills the lanes. Called before the lanes are consumed it keeps their order. An
+// error is no reason not to go on: the next sweep repairs what it left.
+func (r *Relay) TakeOver(ctx context.Context, f gateway.Fence) error {
+	if err := r.takeFromTheDead(ctx, f); err != nil {
+		return err
+	}
+	return r.refill(ctx, f, false)
+}
+
+func (r *Relay) run(ctx context.Context) {
+	tick := time.NewTicker(r.opts.Interval)
+	defer tick.Stop()
+	for n := int64(0); ; n++ {
+		if err := r.sweep(ctx, n); err != nil && ctx.Err() == nil {
+			r.opts.Log.WarnContext(ctx, "the relay could not finish its sweep, the next one goes on", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-r.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sweep does everything once. What fails for one tenant does not keep the others from their turn, except when the
+// queue itself is away: then every further tenant would wait for it in vain.
+func (r *Relay) sweep(ctx context.Context, n int64) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
+	defer cancel()
+	problems := []error{r.expire(ctx)}
+	tenants, err := r.store.TenantsWithWork(ctx, r.opts.Instance)
+	if err != nil {
+		return errors.Join(append(problems, err)...)
+	}
+	for _, f := range tenants {
+		if err := r.takeFromTheDead(ctx, f); err != nil && !errors.Is(err, gateway.ErrFenced) {
+			problems = append(problems, err)
+		}
+		err := r.refill(ctx, f, n%probeEvery == f.TenantKey%probeEvery)
+		if err != nil {
+			problems = append(problems, err)
+		}
+		if errors.Is(err, errQueue) || ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// takeFromTheDead abandons what other processes had in hand of a tenant that is ours now.
+func (r *Relay) takeFromTheDead(ctx context.Context, f gateway.Fence) error {
+	messages, err := r.store.InFlightElsewhere(ctx, f, r.opts.Instance, r.opts.Window)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		after, err := r.ledger.Abandon(ctx, f, m.ID, r.opts.Instance)
+		if err != nil {
+			return err
+		}
+		r.opts.Log.InfoContext(ctx, "took over a message from a process that ended",
+			"tenant", m.TenantID, "message", m.ID, "process", m.InFlight, "status", after.Status, "deaths", after.Deaths)
+	}
+	return nil
+}
+
+// errQueue marks a failure of the queue.
+var errQueue = errors.New("the queue does not answer")
+
+// refill gives each lane that holds fewer tickets than it has work, counted up to the window, tickets for its oldest
+// work. Those that wait in the queue already are not doubled by it, so a lane never holds many more tickets than the
+// window plus its delayed ones.
+func (r *Relay) refill(ctx context.Context, f gateway.Fence, probe bool) error {
+	for _, lane := range gateway.Priorities() {
+		// The count of tickets comes first: what is finished in between is then missing from the tickets as well, and
+		// at worst a lane looks fuller than it is until the next sweep.
+		pending, err := r.queue.Pending(ctx, f.TenantKey, lane)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errQueue, err)
+		}
+		tickets, err := r.store.Unfinished(ctx, f.TenantKey, lane, r.opts.Window)
+		if err != nil {
+			return err
+		}
+		full, err := r.full(ctx, f.TenantKey, lane, pending, len(tickets))
+		if err != nil {
+			return err
+		}
+		if full {
+			if !probe {
+				continue
+			}
+			// Many tickets of other messages can hide that a due retry has none.
+			tickets = tickets[:min(len(tickets), probeTickets)]
+		}
+		if len(tickets) == 0 {
+			continue
+		}
+		if err := r.queue.Enqueue(ctx, tickets...); err != nil {
+			return fmt.Errorf("%w: %w", errQueue, err)
+		}
+	}
+	return nil
+}
+
+// full tells whether the tickets of a lane suffice for its work. Tickets of messages that are held or back off are
+// among the pending ones, and must not pass for those of messages that could go out now.
+func (r *Relay) full(ctx context.Context, tenantKey int64, lane gateway.Priority, pending, work int) (bool, error) {
+	if pending < work {
+		return false, nil
+	}
+	if work == 0 {
+		return true, nil
+	}
+	limit := 10 * r.opts.Window
+	postponed, err := r.store.Postponed(ctx, tenantKey, lane, limit)
+	if err != nil {
+		return false, err
+	}
+	return postponed < limit && pending-postponed >= work, nil
+}
+
+// expire ends what is too late, of every tenant: also of those whose session nobody owns.
+func (r *Relay) expire(ctx context.Context) error {
+	late, err := r.store.Expirable(ctx, r.opts.Clock(), expireLimit)
+	if err != nil {
+		return err
+	}
+	var (
+		wg       sync.WaitGroup
+		mu       sync.Mutex
+		problems []error
+		slots    = make(chan struct{}, parallel)
+	)
+	for _, m := range late {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := r.ledger.Expire(ctx, m.TenantKey, m.ID); err != nil && !errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
+				mu.Lock()
+				defer mu.Unlock()
+				problems = append(problems, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(problems...)
+}
