@@ -1,0 +1,312 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// ending is how an actor ends.
+type ending int
+
+const (
+	fenced   ending = iota // the lease is lost: disconnect at once, write nothing
+	handOver               // finish the send in hand, then disconnect and say so
+)
+
+// storeTimeout bounds one use of the database; saveRetry is when a row that could not be written is tried again.
+const (
+	storeTimeout = 5 * time.Second
+	saveRetry    = time.Second
+)
+
+// inboxSize bounds what waits for an actor. A sender finding it full waits, which only ever delays that very session.
+const inboxSize = 64
+
+// link is one client of a session, from its making to its end.
+type link struct {
+	client Client
+	cancel context.CancelFunc       // ends a dial
+	ctx    context.Context          //nolint:containedctx // the life of the client
+	own    atomic.Pointer[[]string] // the session's own names, for receipts
+}
+
+// actor owns one session. Its fields belong to its goroutine, but for those said to be shared.
+type actor struct {
+	s      *Supervisor
+	log    *slog.Logger
+	fence  gateway.Fence
+	tenant string
+
+	// Shared.
+	live     atomic.Pointer[link] // the client that sends may use, nil when not online
+	inbox    chan func()
+	commandC chan gateway.CommandKind
+	endOnce  sync.Once
+	endC     chan ending
+	ended    atomic.Bool
+	done     chan struct{}
+
+	session gateway.Session // as we want it stored
+	unsaved bool
+	ban     *gateway.Restriction // to be stored with the next save
+	lost    bool                 // the store said that the fence is lost
+
+	link        *link
+	lanesOpen   bool
+	lanesClosed chan struct{} // closed when the closing in progress is done, nil when there is none
+
+	alarm  *time.Timer // the one thing to do later
+	onTime func()
+	retry  *time.Timer // of a save
+
+	attempt     int // counts dials, so that the failure of an old one is not taken for that of the current one
+	failures    int
+	connectedAt time.Time
+	replacedAt  time.Time
+	refreshed   bool // the client version was fetched anew since WhatsApp last took one
+}
+
+func newActor(s *Supervisor, session gateway.Session) *actor {
+	return &actor{
+		s:        s,
+		log:      s.log.With("tenant", session.TenantID),
+		fence:    session.Fence(),
+		tenant:   session.TenantID,
+		inbox:    make(chan func(), inboxSize),
+		commandC: make(chan gateway.CommandKind, 8),
+		endC:     make(chan ending, 1),
+		done:     make(chan struct{}),
+		session:  session,
+	}
+}
+
+// end asks the actor to end; done is closed when it has. The first way asked for counts.
+func (a *actor) end(how ending) {
+	a.endOnce.Do(func() {
+		a.ended.Store(true)
+		a.endC <- how
+	})
+}
+
+func (a *actor) ending() bool { return a.ended.Load() }
+
+// command passes a command on. False: there is no room for it.
+func (a *actor) command(kind gateway.CommandKind) bool {
+	select {
+	case a.commandC <- kind:
+		return true
+	default:
+		return false
+	}
+}
+
+// post lets the actor's goroutine do something. It waits for room, unless the actor has ended.
+func (a *actor) post(do func()) {
+	select {
+	case a.inbox <- do:
+	case <-a.done:
+	}
+}
+
+// run owns the session until end. After a panic it starts anew, with the backoff of a lost connection.
+func (a *actor) run(ctx context.Context) {
+	defer close(a.done)
+	defer a.s.forget(a)
+	a.alarm, a.retry = stoppedTimer(), stoppedTimer()
+	defer a.alarm.Stop()
+	defer a.retry.Stop()
+	start := func() { a.begin(ctx) }
+	for {
+		how, panicked := a.serve(ctx, start)
+		if !panicked {
+			a.finish(ctx, how)
+			return
+		}
+		a.contained(a.drop)
+		a.failures++
+		delay := a.s.deps.Timings.backoff(a.failures)
+		start = func() { a.restart(ctx, delay) }
+	}
+}
+
+// serve works until the actor is to end, or something panics.
+func (a *actor) serve(ctx context.Context, start func()) (how ending, panicked bool) {
+	panicked = a.contained(func() {
+		start()
+		for !a.lost {
+			select {
+			case how = <-a.endC:
+				return
+			case do := <-a.inbox:
+				do()
+			case kind := <-a.commandC:
+				a.obey(ctx, kind)
+			case <-a.alarm.C:
+				a.onTime()
+			case <-a.retry.C:
+				a.save(ctx)
+			case <-a.lanesClosed:
+				a.lanesClosed = nil
+				a.openLanes()
+			}
+		}
+		how = fenced
+		a.ended.Store(true)
+	})
+	return how, panicked
+}
+
+// restart takes the session up again some time after a panic.
+func (a *actor) restart(ctx context.Context, delay time.Duration) {
+	a.later(delay, func() { a.begin(ctx) })
+	if a.session.JID != "" {
+		a.setState(ctx, gateway.SessionOffline, gateway.ReasonConnectFailed)
+	}
+}
+
+// contained runs do and reports whether it panicked, which is logged: one session's panic is its own (I6).
+func (a *actor) contained(do func()) (panicked bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			panicked = true
+			a.log.Error("panic in a session", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	do()
+	return false
+}
+
+// finish ends the session's life in this process.
+func (a *actor) finish(ctx context.Context, how ending) {
+	a.contained(func() {
+		if how == fenced {
+			// Somebody else may connect any moment: the send in hand is cut off rather than waited for.
+			a.drop()
+			return
+		}
+		a.closeLanes()
+		a.waitForLanes()
+		a.drop()
+		switch a.session.State {
+		case gateway.SessionOnline, gateway.SessionConnecting, gateway.SessionOffline:
+			a.setState(ctx, gateway.SessionOffline, gateway.ReasonShutdown)
+		case gateway.SessionPairing:
+			a.setState(ctx, gateway.SessionUnpaired, gateway.ReasonPairingFailed)
+		}
+		if a.unsaved {
+			a.save(ctx)
+		}
+	})
+}
+
+// drop disconnects and forgets the client, then closes the lanes.
+func (a *actor) drop() {
+	a.live.Store(nil)
+	if l := a.link; l != nil {
+		a.link = nil
+		l.cancel()
+		l.client.Disconnect()
+	}
+	a.closeLanes()
+	a.waitForLanes()
+}
+
+// Lanes.
+
+// openLanes lets messages come, once the session is online and an earlier closing is done.
+func (a *actor) openLanes() {
+	if a.lanesOpen || a.lanesClosed != nil || a.live.Load() == nil {
+		return
+	}
+	a.lanesOpen = true
+	a.s.deps.Lanes.Open(a.fence)
+}
+
+// closeLanes lets no further message come. It does not wait for the one in hand: that may be waiting for the connection that
+// this goroutine has to restore.
+func (a *actor) closeLanes() {
+	if !a.lanesOpen {
+		return
+	}
+	a.lanesOpen = false
+	closed := make(chan struct{})
+	a.lanesClosed = closed
+	go func() {
+		defer close(closed)
+		a.contained(func() { a.s.deps.Lanes.Close(a.fence.TenantKey) })
+	}()
+}
+
+func (a *actor) waitForLanes() {
+	if a.lanesClosed != nil {
+		<-a.lanesClosed
+		a.lanesClosed = nil
+	}
+}
+
+// Timer.
+
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+// later does something after d, instead of what was to be done later before.
+func (a *actor) later(d time.Duration, do func()) {
+	a.onTime = do
+	a.alarm.Reset(d)
+}
+
+func (a *actor) never() { a.alarm.Stop() }
+
+// Row.
+
+// setState changes the state, clears what belongs to the old one, and stores it.
+func (a *actor) setState(ctx context.Context, state gateway.SessionState, reason gateway.SessionReason) {
+	if a.session.State == state && a.session.Reason == reason && !a.unsaved && a.ban == nil {
+		return
+	}
+	if a.session.State != state {
+		a.session.Since = a.s.deps.Clock().UTC()
+	}
+	a.session.State, a.session.Reason = state, reason
+	if state != gateway.SessionPairing {
+		a.session.PairingCode, a.session.PairingExpiresAt = "", time.Time{}
+	}
+	a.save(ctx)
+}
+
+// save stores the row. What fails is tried again later; a lost fence ends the actor.
+func (a *actor) save(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	want := a.session
+	stored, err := a.s.deps.Store.UpdateSession(ctx, a.fence, func(row *gateway.Session) {
+		row.State, row.Reason, row.Since = want.State, want.Reason, want.Since
+		row.JID, row.LID = want.JID, want.LID
+		row.PairingCode, row.PairingExpiresAt = want.PairingCode, want.PairingExpiresAt
+		if a.ban != nil {
+			row.Restriction = *a.ban
+		}
+	})
+	switch {
+	case errors.Is(err, gateway.ErrFenced):
+		a.lost = true
+	case err != nil:
+		a.unsaved = true
+		a.retry.Reset(saveRetry)
+		a.log.Warn("store the state of a session", "state", string(want.State), "error", err)
+	default:
+		a.unsaved, a.ban = false, nil
+		a.session = stored
+		a.s.deps.OnChange(stored)
+	}
+}
