@@ -2,9 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
@@ -16,9 +13,6 @@ import (
 	"github.com/wapro/hub/internal/httpapi/spec"
 	"github.com/wapro/hub/internal/httpapi/strictjson"
 )
-
-// keyPrefix lets people and secret scanners recognise a key.
-const keyPrefix = "wah_"
 
 // ListTenants answers with all tenants.
 func (s *Server) ListTenants(c echo.Context) error {
@@ -120,12 +114,12 @@ func (s *Server) CreateKey(c echo.Context, id string, _ spec.CreateKeyParams) er
 		if err != nil {
 			return nil, wrap(err, "look up the tenant")
 		}
-		secret := newSecret()
+		secret := gateway.NewKeySecret()
 		keyID, err := uuid.NewV7()
 		if err != nil {
 			return nil, fmt.Errorf("make a key id: %w", err)
 		}
-		key.ID, key.TenantKey, key.Hash, key.CreatedAt = keyID.String(), tenant.Key, sha256.Sum256([]byte(secret)), s.opts.Clock().UTC()
+		key.ID, key.TenantKey, key.Hash, key.CreatedAt = keyID.String(), tenant.Key, gateway.HashKey(secret), s.opts.Clock().UTC()
 		if err := s.store.CreateKey(ctx, key); err != nil {
 			return nil, wrap(err, "create the key")
 		}
@@ -166,13 +160,6 @@ func decodeKey(d *strictjson.Decoder, key *gateway.APIKey) error {
 		}
 		return d.UnknownField()
 	})
-}
-
-// newSecret makes a key of 256 random bits.
-func newSecret() string {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return keyPrefix + base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 // DeleteKey revokes a key; this process stops believing it at once.

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"slices"
@@ -27,7 +26,7 @@ func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation)
 	if secret == "" {
 		return gateway.Tenant{}, gateway.Errorf(gateway.CodeUnauthorized, "the header x-api-key is missing")
 	}
-	who, err := s.credential(ctx, sha256.Sum256([]byte(secret)))
+	who, err := s.credential(ctx, gateway.HashKey(secret))
 	if err != nil {
 		return gateway.Tenant{}, err
 	}

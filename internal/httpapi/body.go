@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -24,6 +25,9 @@ const (
 	maxNameField = 200
 	maxMimeType  = 255
 	maxID        = 64
+
+	// maxDrain bounds what is read of a body that is refused anyway.
+	maxDrain = 2 * maxMediaBody
 )
 
 // post reads a small body, decodes it with decode and answers with what act returns, once per Idempotency-Key.
@@ -60,16 +64,26 @@ func decodeBody(c echo.Context, body []byte, decode func(*strictjson.Decoder) er
 func readBody(c echo.Context) ([]byte, error) {
 	r := c.Request()
 	if r.ContentLength > maxBody {
+		discard(r)
 		return nil, &http.MaxBytesError{Limit: maxBody}
 	}
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
 		buf.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
-	if _, err := buf.ReadFrom(http.MaxBytesReader(c.Response(), r.Body, maxBody)); err != nil {
+	if _, err := buf.ReadFrom(http.MaxBytesReader(c.Response().Writer, r.Body, maxBody)); err != nil {
+		discard(r)
 		return nil, brokenBody(err)
 	}
 	return buf.Bytes(), nil
+}
+
+// discard reads what is left of a refused body, up to maxDrain: a caller that is cut off while it sends seldom gets to
+// read why. One that waits for a go-ahead (Expect) is not given it.
+func discard(r *http.Request) {
+	if r.Header.Get("Expect") == "" && r.ContentLength <= maxDrain {
+		_, _ = io.CopyN(io.Discard, r.Body, maxDrain) // as far as it comes
+	}
 }
 
 // brokenBody is an error of the connection while a body was read: the caller's, but for its limit.
@@ -146,15 +160,9 @@ func instant(d *strictjson.Decoder, to *time.Time) error {
 func option(d *strictjson.Decoder, name string, to *gateway.SendOptions) (known bool, err error) {
 	switch name {
 	case "priority":
-		var p string
-		err = optional(d, &p, maxKeyword, gateway.CodeInvalidBody)
-		if to.Priority = gateway.Priority(p); err == nil && p != "" && !to.Priority.Valid() {
-			err = gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "%s must be high, normal or bulk", d.Pointer())
-		}
+		err = optional(d, (*string)(&to.Priority), maxKeyword, gateway.CodeInvalidBody)
 	case "sendAt":
-		if err = instant(d, &to.SendAt); err == nil && !to.SendAt.IsZero() {
-			err = gateway.FieldErrorf(gateway.CodeNotImplemented, d.Pointer(), "sendAt is agreed on but not built yet")
-		}
+		err = instant(d, &to.SendAt)
 	case "expiresAt":
 		err = instant(d, &to.ExpiresAt)
 	case "reference":

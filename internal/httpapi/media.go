@@ -15,13 +15,7 @@ import (
 	"github.com/wapro/hub/internal/httpapi/strictjson"
 )
 
-const (
-	mediaBuffer = 64 << 10
-
-	// maxDrain bounds what is read of a body that is refused: a caller that is cut off while it sends seldom gets to
-	// read why.
-	maxDrain = 2 * maxMediaBody
-)
+const mediaBuffer = 64 << 10
 
 // PostMedia accepts a media message. The file goes to the media room while the body arrives.
 func (s *Server) PostMedia(c echo.Context, _ string, _ spec.PostMediaParams) error {
@@ -132,7 +126,7 @@ type mediaBody struct {
 }
 
 func newMediaBody(c echo.Context) *mediaBody {
-	return &mediaBody{c: c, limited: http.MaxBytesReader(c.Response(), c.Request().Body, maxMediaBody), hash: sha256.New()}
+	return &mediaBody{c: c, limited: http.MaxBytesReader(c.Response().Writer, c.Request().Body, maxMediaBody), hash: sha256.New()}
 }
 
 // Read implements io.Reader.
@@ -152,19 +146,17 @@ func (b *mediaBody) Read(p []byte) (int, error) {
 // sum is the SHA-256 of the body that was read whole.
 func (b *mediaBody) sum() [32]byte { return [32]byte(b.hash.Sum(nil)) }
 
-// drain reads what is left and reports whether the whole body was within its limit. A body beyond it is read too, up
-// to maxDrain, unless the caller has announced it and waits for a go-ahead.
+// drain reads what is left and reports whether the whole body was within its limit.
 func (b *mediaBody) drain() bool {
 	r := b.c.Request()
-	if r.Header.Get("Expect") != "" || r.ContentLength > maxDrain {
+	if r.Header.Get("Expect") != "" || r.ContentLength > maxMediaBody {
+		discard(r)
 		return false
 	}
 	_, _ = io.Copy(io.Discard, b) // its error is in b.err
-	if errors.Is(b.err, io.EOF) {
-		return true
+	if !errors.Is(b.err, io.EOF) {
+		discard(r)
+		return false
 	}
-	if _, ok := errors.AsType[*http.MaxBytesError](b.err); ok {
-		_, _ = io.CopyN(io.Discard, r.Body, maxDrain-maxMediaBody) // as far as it comes
-	}
-	return false
+	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -87,7 +88,11 @@ func (s *Server) problem(c echo.Context, err error) *answer {
 	}
 	k := callOf(c)
 	if status >= http.StatusInternalServerError && e.Code != gateway.CodeNotImplemented {
-		s.log.ErrorContext(c.Request().Context(), "request failed", "method", c.Request().Method, "route", c.Path(),
+		level := slog.LevelError
+		if errors.Is(err, context.Canceled) { // the caller has gone
+			level = slog.LevelDebug
+		}
+		s.log.Log(c.Request().Context(), level, "request failed", "method", c.Request().Method, "route", c.Path(),
 			"tenant", k.tenant.ID, "code", string(e.Code), "requestId", k.requestID, "err", err)
 	}
 	p := spec.Problem{
