@@ -1,0 +1,274 @@
+// Package dispatch handles tickets: it claims a message, lets the session send it, judges the outcome and has it
+// recorded. It promises that an outcome is never lost while the process lives, that a message is handed to WhatsApp
+// only under a claim, and that what the session or a restriction holds up costs no attempt. It imports nothing of the hub
+// but the domain.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// Ledger writes statuses.
+type Ledger interface {
+	// Claim begins an attempt of the message that ticket entitles to; nil when there is nothing to do. What has expired is
+	// ended instead. gateway.ErrFenced when the lease is lost.
+	Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error)
+	// Record writes what a claimed attempt came to; repeating it does no harm.
+	Record(ctx context.Context, f gateway.Fence, messageID string, o gateway.Outcome) (gateway.Message, error)
+}
+
+// Sender is the live session.
+type Sender interface {
+	// Send sends m under m.WhatsAppID. nil is the proof of I5; every other error is a *gateway.SendError.
+	Send(ctx context.Context, f gateway.Fence, m *gateway.Message) (gateway.Sent, error)
+}
+
+// Sessions knows what WhatsApp forbids a number.
+type Sessions interface {
+	Session(ctx context.Context, tenantKey int64) (gateway.Session, error)
+	// SetRestriction stores r under the lease; the zero value lifts it.
+	SetRestriction(ctx context.Context, f gateway.Fence, r gateway.Restriction) error
+}
+
+// Contacts knows who was written to before.
+type Contacts interface {
+	KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error)
+}
+
+// Queue takes delayed tickets.
+type Queue interface {
+	EnqueueAt(ctx context.Context, ticket gateway.Ticket, at time.Time) error
+}
+
+// Deps are what a Dispatcher works with.
+type Deps struct {
+	Ledger   Ledger
+	Sender   Sender
+	Sessions Sessions
+	Contacts Contacts
+	Queue    Queue
+
+	Clock   func() time.Time // default time.Now
+	Rand    func() float64   // in [0, 1); default math/rand
+	Log     *slog.Logger     // default: discard
+	Options Options
+}
+
+// Options are the times of a Dispatcher. Zero fields mean the default.
+type Options struct {
+	SendTimeout time.Duration // of a text; media get uploadBase and the time of their bytes on top; default 60 s
+	RetryBase   time.Duration // bound of the first backoff, doubled each time; default 1 s
+	RetryCap    time.Duration // bound of any backoff; default 5 min
+	HoldBase    time.Duration // first hold of a restricted message; default 1 h
+	HoldCap     time.Duration // longest hold; default 24 h
+	StorePause  time.Duration // between tries when the database does not answer; default 1 s
+}
+
+const (
+	uploadBase   = 60 * time.Second
+	uploadRate   = 128 << 10 // bytes per second that a slow line uploads
+	recordLimit  = 10 * time.Second
+	lastRecord   = 3 * time.Second // for the last try, when the handler was told to end
+	enqueueLimit = time.Second
+)
+
+// Dispatcher handles the tickets of all tenants of this process.
+type Dispatcher struct {
+	Deps
+
+	mu         sync.Mutex
+	unrecorded map[int64]map[string]gateway.Outcome // by tenant and message: could not be written yet
+	suspects   map[int64]string                     // by tenant: the recipient of the 463 that is not confirmed yet
+}
+
+// New makes a Dispatcher.
+func New(deps Deps) *Dispatcher {
+	if deps.Clock == nil {
+		deps.Clock = time.Now
+	}
+	if deps.Rand == nil {
+		deps.Rand = rand.Float64
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	o := &deps.Options
+	for _, d := range []struct {
+		field    *time.Duration
+		fallback time.Duration
+	}{
+		{&o.SendTimeout, 60 * time.Second},
+		{&o.RetryBase, time.Second},
+		{&o.RetryCap, 5 * time.Minute},
+		{&o.HoldBase, time.Hour},
+		{&o.HoldCap, 24 * time.Hour},
+		{&o.StorePause, time.Second},
+	} {
+		if *d.field <= 0 {
+			*d.field = d.fallback
+		}
+	}
+	return &Dispatcher{
+		Deps:       deps,
+		unrecorded: make(map[int64]map[string]gateway.Outcome),
+		suspects:   make(map[int64]string),
+	}
+}
+
+// Handle does what ticket asks for under the lease fence, and says what becomes of the ticket. It returns soon after ctx
+// ends; an outcome that could not be recorded by then is kept and recorded when the tenant's next ticket comes.
+func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gateway.Ticket) gateway.Verdict {
+	if err := d.recordLeft(ctx, fence); err != nil {
+		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
+	}
+	m, err := d.Ledger.Claim(ctx, fence, ticket, fence.Owner)
+	switch {
+	case errors.Is(err, gateway.ErrFenced), err != nil && ctx.Err() != nil:
+		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
+	case err != nil:
+		// Not given back: a message that cannot be read must not block those behind it.
+		d.Log.Warn("could not claim, trying again", "messageId", ticket.MessageID, "error", err)
+		return gateway.Verdict{Kind: gateway.VerdictRetry, Delay: d.Options.StorePause}
+	case m == nil:
+		return gateway.Verdict{Kind: gateway.VerdictDone}
+	}
+
+	outcome := d.attempt(ctx, fence, m)
+	d.log(m, outcome)
+	stored, err := d.record(ctx, fence, m.ID, outcome)
+	switch {
+	case errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}):
+		return gateway.Verdict{Kind: gateway.VerdictDone} // its tenant was deleted
+	case err != nil:
+		d.keep(fence.TenantKey, m.ID, outcome)
+		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
+	}
+	return d.verdict(ctx, ticket, &stored)
+}
+
+// verdict follows from what the message waits for now. The message need not be the ticket's own: then the ticket has
+// not had its turn yet.
+func (d *Dispatcher) verdict(ctx context.Context, ticket gateway.Ticket, m *gateway.Message) gateway.Verdict {
+	own := m.ID == ticket.MessageID
+	if m.Status.Final() {
+		if own {
+			return gateway.Verdict{Kind: gateway.VerdictDone}
+		}
+		return gateway.Verdict{Kind: gateway.VerdictAgain}
+	}
+	switch m.Phase {
+	case gateway.PhaseBackoff, gateway.PhaseHeld:
+		if own {
+			return gateway.Verdict{Kind: gateway.VerdictRetry, Delay: max(0, m.NextAttemptAt.Sub(d.Clock()))}
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueLimit)
+		defer cancel()
+		delayed := gateway.Ticket{TenantKey: ticket.TenantKey, MessageID: m.ID, Lane: m.Priority}
+		if err := d.Queue.EnqueueAt(ctx, delayed, m.NextAttemptAt); err != nil {
+			d.Log.Warn("could not enqueue a retry; the relay will", "messageId", m.ID, "error", err)
+		}
+		return gateway.Verdict{Kind: gateway.VerdictAgain}
+	case gateway.PhaseOffline:
+		// The next claim in this lane takes the message up again, whichever ticket leads to it.
+		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
+	}
+	return gateway.Verdict{Kind: gateway.VerdictDone} // in other hands by now
+}
+
+// attempt sends m unless a restriction forbids it, and judges what came of it.
+func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gateway.Message) gateway.Outcome {
+	session, err := d.Sessions.Session(ctx, fence.TenantKey)
+	if err != nil {
+		d.Log.Warn("could not read the session", "messageId", m.ID, "error", err)
+		return gateway.Outcome{Kind: gateway.OutcomeWait, Failure: gateway.Failure{
+			Code: gateway.CodeStorage, Message: "The hub's database did not answer.", Retryable: true,
+		}}
+	}
+	restriction := session.Restriction
+	restricted := restriction.Kind == gateway.RestrictionFirstContacts
+	first := restricted && d.firstContact(ctx, m)
+	if first && d.forbidden(restriction, m) {
+		return d.at(m, heldOutcome(), restriction.Until)
+	}
+
+	sent, err := d.send(ctx, fence, m)
+	if err == nil {
+		if first {
+			d.lift(ctx, fence)
+		}
+		return gateway.Outcome{Kind: gateway.OutcomeSent, Sent: &sent}
+	}
+	failed := asSendError(err)
+	outcome := classify(failed)
+	switch outcome.Kind {
+	case gateway.OutcomeRetry:
+		return d.at(m, outcome, d.Clock().Add(d.backoff(m.Attempts)))
+	case gateway.OutcomeHold:
+		return d.at(m, outcome, d.restrict(ctx, fence, m, failed, restriction))
+	}
+	return outcome
+}
+
+// send bounds a send and contains its panic (I6).
+func (d *Dispatcher) send(ctx context.Context, fence gateway.Fence, m *gateway.Message) (sent gateway.Sent, err error) {
+	limit := d.Options.SendTimeout
+	if m.Media != nil {
+		limit += uploadBase + time.Duration(m.Media.Size/uploadRate)*time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			d.Log.Error("a send panicked", "messageId", m.ID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = &gateway.SendError{Cause: gateway.CauseInternal, OnWire: true, Err: errors.New("panic during the send")}
+		}
+	}()
+	return d.Sender.Send(ctx, fence, m)
+}
+
+func asSendError(err error) *gateway.SendError {
+	if e, ok := errors.AsType[*gateway.SendError](err); ok {
+		return e
+	}
+	// A sender that does not say what happened may have sent.
+	return &gateway.SendError{Cause: gateway.CauseInternal, OnWire: true, Err: err}
+}
+
+// at sets when an outcome is followed by the next attempt: not beyond the message's end, where it expires.
+func (d *Dispatcher) at(m *gateway.Message, o gateway.Outcome, at time.Time) gateway.Outcome {
+	if !m.ExpiresAt.IsZero() && at.After(m.ExpiresAt) {
+		at = m.ExpiresAt
+	}
+	o.RetryAt = at.UTC()
+	return o
+}
+
+// backoff is exponential with full jitter: a random part of the bound for the attempt that failed, the first being 1.
+func (d *Dispatcher) backoff(attempt int) time.Duration {
+	bound := d.Options.RetryBase
+	for range attempt - 1 {
+		if bound *= 2; bound >= d.Options.RetryCap {
+			bound = d.Options.RetryCap
+			break
+		}
+	}
+	return time.Duration(d.Rand() * float64(bound))
+}
+
+func (d *Dispatcher) log(m *gateway.Message, o gateway.Outcome) {
+	if o.Kind == gateway.OutcomeSent {
+		d.Log.Debug("sent", "messageId", m.ID, "attempt", m.Attempts)
+		return
+	}
+	d.Log.Info("not sent", "messageId", m.ID, "attempt", m.Attempts, "outcome", string(o.Kind), "code", string(o.Failure.Code),
+		"onWire", o.OnWire, "retryAt", o.RetryAt)
+}
