@@ -1,0 +1,169 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/httpapi/spec"
+)
+
+func TestRouterAndDescriptionHaveTheSameRoutes(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage
+	}
+	must(t, json.Unmarshal(spec.JSON(), &doc))
+	described := map[string]bool{}
+	param := regexp.MustCompile(`\{(\w+)\}`)
+	for path, methods := range doc.Paths {
+		for method := range methods {
+			if method != "parameters" {
+				described[strings.ToUpper(method)+" "+param.ReplaceAllString(path, ":$1")] = true
+			}
+		}
+	}
+	routed := map[string]bool{}
+	for _, route := range h.server.Handler().(*echo.Echo).Routes() {
+		routed[route.Method+" "+route.Path] = true
+	}
+	for route := range described {
+		if !routed[route] {
+			t.Errorf("described, not routed: %s", route)
+		}
+	}
+	for route := range routed {
+		if !described[route] {
+			t.Errorf("routed, not described: %s", route)
+		}
+	}
+	if len(described) < 40 {
+		t.Errorf("only %d routes are described", len(described))
+	}
+}
+
+func TestEveryRouteNeedsAKeyUnlessItSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	open := []string{"GET /", "GET /openapi.json", "GET /livez", "GET /readyz", "GET /docs"}
+	for _, route := range h.server.Handler().(*echo.Echo).Routes() {
+		if slices.Contains(open, route.Method+" "+route.Path) {
+			continue
+		}
+		path := regexp.MustCompile(`:\w+`).ReplaceAllString(route.Path, "algo")
+		h.do(request{method: route.Method, path: path, key: "none"}).refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")
+		h.do(request{method: route.Method, path: path, key: "wah_guess"}).refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")
+		if strings.HasPrefix(route.Path, "/admin") || strings.HasPrefix(route.Path, "/sandbox") {
+			h.do(request{method: route.Method, path: path}).refused(http.StatusForbidden, gateway.CodeForbidden, "")
+		}
+	}
+}
+
+func TestWhatIsNotBuiltAnswersNotImplemented(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	for _, route := range []string{
+		"GET /api/algo/bulk", "POST /api/algo/bulk", "GET /api/algo/bulk/1", "POST /api/algo/bulk/1/pause", "POST /api/algo/bulk/1/resume",
+		"POST /api/algo/bulk/1/cancel", "POST /api/algo/bulk/1/retry", "GET /api/algo/bulk/1/results.csv", "GET /api/algo/bulk/1/events",
+		"GET /api/algo/settings", "PATCH /api/algo/settings", "POST /api/algo/queue/pause", "POST /api/algo/queue/resume",
+		"POST /api/algo/queue/purge", "POST /api/algo/queue/release", "GET /api/algo/webhooks", "POST /api/algo/webhooks",
+		"PATCH /api/algo/webhooks/1", "DELETE /api/algo/webhooks/1", "POST /api/algo/webhooks/1/test", "GET /api/algo/webhooks/1/deliveries",
+		"POST /api/algo/webhooks/1/deliveries/2/replay", "GET /api/algo/events", "GET /admin/workers", "GET /docs",
+	} {
+		method, path, _ := strings.Cut(route, " ")
+		h.do(request{method: method, path: path, key: h.adminKey}).refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "")
+	}
+	h.do(request{path: "/api/algo/message", body: `{"to":"919876543210","message":"x","sendAt":"2099-01-01T00:00:00Z"}`}).
+		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/sendAt")
+	h.do(request{path: "/api/algo/media", body: `{"to":"919876543210","media":{"mimetype":"image/png","url":"https://example.org/a.png"}}`}).
+		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/media/url")
+	h.do(request{path: "/api/algo/session/connect", body: `{"method":"code","phone":"919876543210"}`}).
+		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/method")
+	if n := h.count(h.algo.Key); n != 0 {
+		t.Errorf("%d messages were accepted", n)
+	}
+}
+
+func TestMetaRoutes(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	h.do(request{path: "/", key: "none"}).want(http.StatusOK)
+	h.do(request{path: "/livez", key: "none"}).want(http.StatusOK)
+	h.do(request{path: "/readyz", key: "none"}).want(http.StatusOK)
+	if got := h.do(request{path: "/openapi.json", key: "none"}).want(http.StatusOK); string(got.body) != string(spec.JSON()) {
+		t.Error("/openapi.json is not the description")
+	}
+	h.do(request{path: "/nowhere", key: "none"}).refused(http.StatusNotFound, gateway.CodeNotFound, "")
+	h.do(request{method: http.MethodPut, path: "/api/algo/message"}).refused(http.StatusMethodNotAllowed, gateway.CodeMethodNotAllowed, "")
+	got := h.do(request{path: "/", key: "none", header: map[string]string{"X-Request-Id": "from-the-proxy"}})
+	if got.header.Get("X-Request-Id") != "from-the-proxy" || got.header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("headers %v", got.header)
+	}
+	got = h.do(request{path: "/", key: "none", header: map[string]string{"X-Request-Id": `forged" level=ERROR`}})
+	if strings.Contains(got.header.Get("X-Request-Id"), "forged") {
+		t.Errorf("kept the request id %q", got.header.Get("X-Request-Id"))
+	}
+	h.fault.set(func(f *faulty) { f.ping = errors.New("disk gone") })
+	if got := h.do(request{path: "/readyz", key: "none"}).refused(http.StatusServiceUnavailable, gateway.CodeUnavailable, ""); got.header.Get("Retry-After") == "" {
+		t.Error("503 without Retry-After")
+	}
+}
+
+func TestPanicAnswersInternalAndIsLogged(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	h.fault.set(func(f *faulty) { f.panics = true })
+	// /readyz does not describe 500: a panic is not part of the contract, its answer is.
+	resp, err := h.client.Get(h.base + "/readyz")
+	must(t, err)
+	defer resp.Body.Close()
+	var p problem
+	must(t, json.NewDecoder(resp.Body).Decode(&p))
+	if resp.StatusCode != http.StatusInternalServerError || p.Code != gateway.CodeInternal || strings.Contains(p.Detail, "broke on the") {
+		t.Errorf("status %d, problem %+v", resp.StatusCode, p)
+	}
+	if log := h.log.String(); !strings.Contains(log, "the store broke") || !strings.Contains(log, p.RequestID) {
+		t.Errorf("the log does not tell: %s", log)
+	}
+}
+
+// Every code of the domain is catalogued in docs/errors.md, and nothing else.
+func TestErrorCatalogueListsExactlyTheCodes(t *testing.T) {
+	t.Parallel()
+	file, err := parser.ParseFile(token.NewFileSet(), "../gateway/error.go", nil, 0)
+	must(t, err)
+	var codes []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		v, ok := n.(*ast.ValueSpec)
+		if !ok || len(v.Names) == 0 || !strings.HasPrefix(v.Names[0].Name, "Code") {
+			return true
+		}
+		for _, value := range v.Values {
+			codes = append(codes, strings.Trim(value.(*ast.BasicLit).Value, `"`))
+		}
+		return true
+	})
+	doc, err := os.ReadFile("../../docs/errors.md")
+	must(t, err)
+	var catalogued []string
+	for _, m := range regexp.MustCompile("(?m)^### ([a-z0-9_]+)$").FindAllStringSubmatch(string(doc), -1) {
+		catalogued = append(catalogued, m[1])
+	}
+	slices.Sort(codes)
+	slices.Sort(catalogued)
+	if len(codes) < 40 || !slices.Equal(codes, catalogued) {
+		t.Errorf("codes of the domain:\n%s\ndocs/errors.md:\n%s", strings.Join(codes, " "), strings.Join(catalogued, " "))
+	}
+}
