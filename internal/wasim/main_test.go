@@ -1,0 +1,209 @@
+package wasim_test
+
+import (
+	"context"
+	"database/sql"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mau.fi/libsignal/logger"
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/store/sqlstore"
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+	"go.mau.fi/whatsmeow/util/keys"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/wapro/hub/internal/wasim"
+)
+
+const deadline = 20 * time.Second
+
+// rootKey is the private root key of every simulator here: whatsmeow has one trust anchor per process.
+func rootKey() [32]byte {
+	return [32]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32}
+}
+
+type quietSignal struct{}
+
+func (quietSignal) Debug(string, string)   {}
+func (quietSignal) Info(string, string)    {}
+func (quietSignal) Warning(string, string) {}
+func (quietSignal) Error(string, string)   {}
+func (quietSignal) Configure(string)       {}
+
+func TestMain(m *testing.M) {
+	var l logger.Loggable = quietSignal{}
+	logger.Setup(&l)
+	whatsmeow.WACertPubKey = *keys.NewKeyPairFromPrivateKey(rootKey()).Pub
+	os.Exit(m.Run())
+}
+
+func testCtx(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func startServer(t *testing.T, cfg wasim.Config) *wasim.Server {
+	t.Helper()
+	cfg.RootKey = rootKey()
+	if cfg.ReadDelay == 0 {
+		cfg.ReadDelay = time.Millisecond
+	}
+	s, err := wasim.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing the simulator: %v", err)
+		}
+	})
+	return s
+}
+
+// client is an unmodified whatsmeow client and the events it saw.
+type client struct {
+	*whatsmeow.Client
+	t         *testing.T
+	container *sqlstore.Container
+	http      *http.Client
+
+	mu      sync.Mutex
+	seen    []any
+	changed chan struct{}
+}
+
+func newClient(t *testing.T, s *wasim.Server) *client {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "client.db")+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	container := sqlstore.NewWithDB(db, "sqlite3", nil)
+	if err := container.Upgrade(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := &client{t: t, container: container, changed: make(chan struct{})}
+	c.Client = whatsmeow.NewClient(container.NewDevice(), nil)
+	c.use(s)
+	t.Cleanup(func() {
+		c.Disconnect()
+		c.http.CloseIdleConnections()
+		_ = container.Close()
+	})
+	return c
+}
+
+// use points the client at a simulator and listens to its events.
+func (c *client) use(s *wasim.Server) {
+	c.http = s.HTTPClient()
+	c.SetWebsocketHTTPClient(c.http)
+	c.SetPreLoginHTTPClient(c.http)
+	c.SetMediaHTTPClient(c.http)
+	c.AddEventHandler(func(evt any) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.seen = append(c.seen, evt)
+		close(c.changed)
+		c.changed = make(chan struct{})
+	})
+}
+
+// await waits for the first event of type T, from the position on, that matches; nil matches all.
+func await[T any](c *client, match func(T) bool) T {
+	c.t.Helper()
+	timeout := time.After(deadline)
+	for {
+		c.mu.Lock()
+		for _, evt := range c.seen {
+			if e, ok := evt.(T); ok && (match == nil || match(e)) {
+				c.mu.Unlock()
+				return e
+			}
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		select {
+		case <-changed:
+		case <-timeout:
+			var zero T
+			c.t.Fatalf("no event %T in time", zero)
+			return zero
+		}
+	}
+}
+
+func (c *client) count(match func(any) bool) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, evt := range c.seen {
+		if match(evt) {
+			n++
+		}
+	}
+	return n
+}
+
+// forget drops the events seen so far.
+func (c *client) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = nil
+}
+
+func (c *client) connect() {
+	c.t.Helper()
+	if err := c.Connect(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// pairedClient pairs a fresh client with number and waits until it is connected.
+func pairedClient(t *testing.T, s *wasim.Server, number string) *client {
+	t.Helper()
+	c := newClient(t, s)
+	c.connect()
+	qr := await[*events.QR](c, nil)
+	if err := s.Pair(testCtx(t), qr.Codes[0], number); err != nil {
+		t.Fatal(err)
+	}
+	await[*events.Connected](c, nil)
+	return c
+}
+
+func pn(number string) types.JID { return types.NewJID(number, types.DefaultUserServer) }
+
+func textMessage(text string) *waE2E.Message { return &waE2E.Message{Conversation: proto.String(text)} }
+
+func (c *client) sendText(to types.JID, text string) whatsmeow.SendResponse {
+	c.t.Helper()
+	resp, err := c.SendMessage(testCtx(c.t), to, textMessage(text))
+	if err != nil {
+		c.t.Fatalf("sending: %v", err)
+	}
+	return resp
+}
+
+func (c *client) awaitReceipt(id string, typ types.ReceiptType) *events.Receipt {
+	c.t.Helper()
+	return await(c, func(r *events.Receipt) bool { return r.Type == typ && r.MessageIDs[0] == id })
+}
+
+func waitShown(t *testing.T, s *wasim.Server, number string, n int) []wasim.Shown {
+	t.Helper()
+	shown, err := s.WaitShown(testCtx(t), number, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shown
+}

@@ -1,0 +1,111 @@
+package wasim
+
+import (
+	"strings"
+
+	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/types"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// unwrap opens the envelopes a message may come in.
+func unwrap(m *waE2E.Message) *waE2E.Message {
+	for {
+		var inner *waE2E.Message
+		switch {
+		case m.GetEphemeralMessage() != nil:
+			inner = m.GetEphemeralMessage().GetMessage()
+		case m.GetViewOnceMessage() != nil:
+			inner = m.GetViewOnceMessage().GetMessage()
+		case m.GetViewOnceMessageV2() != nil:
+			inner = m.GetViewOnceMessageV2().GetMessage()
+		case m.GetDocumentWithCaptionMessage() != nil:
+			inner = m.GetDocumentWithCaptionMessage().GetMessage()
+		}
+		if inner == nil {
+			return m
+		}
+		m = inner
+	}
+}
+
+// hasContent tells whether a message is one that people see, rather than keys or requests between devices.
+func hasContent(m *waE2E.Message) bool {
+	if dsm := m.GetDeviceSentMessage().GetMessage(); dsm != nil {
+		m = dsm
+	}
+	m = unwrap(m)
+	if m.GetProtocolMessage() != nil {
+		return false
+	}
+	found := false
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		switch f.Name() {
+		case "senderKeyDistributionMessage", "messageContextInfo", "deviceSentMessage":
+			return true
+		}
+		found = true
+		return false
+	})
+	return found
+}
+
+// render makes what a phone shows of a message's content.
+func (s *Server) render(in incoming, m *waE2E.Message) *Shown {
+	out := &Shown{ID: in.r.id, From: in.r.sender.number, Type: "unknown", At: in.at, Decrypted: nil}
+	if in.r.group != nil {
+		out.Group = in.r.group.jid().String()
+	}
+	if dsm := m.GetDeviceSentMessage(); dsm.GetMessage() != nil {
+		m = dsm.GetMessage()
+		out.To = s.chatName(dsm.GetDestinationJID())
+		if out.To == in.r.sender.number {
+			out.To = "" // a note to oneself is shown like any message
+		}
+	} else if in.r.group != nil && in.phone == in.r.sender {
+		out.To = out.Group
+	}
+	m = unwrap(m)
+	switch {
+	case m.Conversation != nil:
+		out.Type, out.Text = "text", m.GetConversation()
+	case m.ExtendedTextMessage != nil:
+		out.Type, out.Text = "text", m.GetExtendedTextMessage().GetText()
+	case m.ReactionMessage != nil:
+		out.Type, out.Text = "reaction", m.GetReactionMessage().GetText()
+	case m.ImageMessage != nil:
+		i := m.GetImageMessage()
+		out.Type, out.Caption, out.Mimetype = "image", i.GetCaption(), i.GetMimetype()
+		s.media.open(out, i, i.GetFileLength())
+	case m.VideoMessage != nil:
+		v := m.GetVideoMessage()
+		out.Type, out.Caption, out.Mimetype = "video", v.GetCaption(), v.GetMimetype()
+		s.media.open(out, v, v.GetFileLength())
+	case m.AudioMessage != nil:
+		a := m.GetAudioMessage()
+		out.Type, out.Mimetype, out.Voice = "audio", a.GetMimetype(), a.GetPTT()
+		s.media.open(out, a, a.GetFileLength())
+	case m.DocumentMessage != nil:
+		d := m.GetDocumentMessage()
+		out.Type, out.Caption, out.Mimetype, out.Filename = "document", d.GetCaption(), d.GetMimetype(), d.GetFileName()
+		s.media.open(out, d, d.GetFileLength())
+	case m.StickerMessage != nil:
+		st := m.GetStickerMessage()
+		out.Type, out.Mimetype = "sticker", st.GetMimetype()
+		s.media.open(out, st, st.GetFileLength())
+	}
+	out.Decrypted = append(out.Decrypted, now())
+	return out
+}
+
+// chatName is a chat's number, or its JID when it has none.
+func (s *Server) chatName(jid string) string {
+	parsed, err := types.ParseJID(jid)
+	if err != nil {
+		return jid
+	}
+	if a, ok := s.lookup(parsed); ok {
+		return a.number
+	}
+	return strings.TrimSpace(parsed.String())
+}
