@@ -172,11 +172,11 @@ func (r *Relay) sweep(ctx context.Context, n int64) error {
 		return errors.Join(append(problems, err)...)
 	}
 	for _, f := range tenants {
-		if err := r.takeFromTheDead(ctx, f); err != nil && !errors.Is(err, gateway.ErrFenced) {
-			problems = append(problems, err)
+		err := r.takeFromTheDead(ctx, f)
+		if err == nil {
+			err = r.refill(ctx, f, n%probeEvery == f.TenantKey%probeEvery)
 		}
-		err := r.refill(ctx, f, n%probeEvery == f.TenantKey%probeEvery)
-		if err != nil {
+		if err != nil && !errors.Is(err, gateway.ErrFenced) {
 			problems = append(problems, err)
 		}
 		if errors.Is(err, errQueue) || ctx.Err() != nil {
@@ -186,19 +186,30 @@ func (r *Relay) sweep(ctx context.Context, n int64) error {
 	return errors.Join(problems...)
 }
 
-// takeFromTheDead abandons what other processes had in hand of a tenant that is ours now.
+// takeFromTheDead abandons what other processes had in hand of a tenant that is ours now, and gives each a ticket: the
+// one it had may lie with the dead process, where the queue counts it for another minute.
 func (r *Relay) takeFromTheDead(ctx context.Context, f gateway.Fence) error {
 	messages, err := r.store.InFlightElsewhere(ctx, f, r.opts.Instance, r.opts.Window)
 	if err != nil {
 		return err
 	}
+	var tickets []gateway.Ticket
 	for _, m := range messages {
 		after, err := r.ledger.Abandon(ctx, f, m.ID, r.opts.Instance)
 		if err != nil {
 			return err
 		}
+		if !after.Status.Final() {
+			tickets = append(tickets, gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority})
+		}
 		r.opts.Log.InfoContext(ctx, "took over a message from a process that ended",
 			"tenant", m.TenantID, "message", m.ID, "process", m.InFlight, "status", after.Status, "deaths", after.Deaths)
+	}
+	if len(tickets) == 0 {
+		return nil
+	}
+	if err := r.queue.Enqueue(ctx, tickets...); err != nil {
+		return fmt.Errorf("%w: %w", errQueue, err)
 	}
 	return nil
 }

@@ -41,36 +41,38 @@ func newQueue() queue {
 // write runs do in a transaction, together with other writes that wait at the same time; when do fails, its changes
 // alone are undone and its error is returned. When write returns nil, the changes are on disk. A caller whose ctx
 // ends before its write was begun gets ctx's error and nothing happened; afterwards it waits for the outcome and gets
-// that, so that nobody is told of a failure that was none. do may be run by another goroutine, must be quick and must
-// not use ctx.
+// that, so that nobody is told of a failure that was none. The wait to begin is bounded by maxTurn in any case. do may
+// be run by another goroutine, must be quick and must not use ctx.
 func (s *Store) write(ctx context.Context, what string, do func(*tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, maxTurn, errNoTurn)
+	defer cancel()
 	j := &job{do: do, done: make(chan struct{})}
 	s.queue.add(j)
 	for {
+		var failure error
 		select {
 		case <-j.done:
-			return s.outcome(what, j)
-		default:
+		case s.queue.turn <- struct{}{}:
+			failure = s.commitWaiting(ctx, j)
+			<-s.queue.turn
+		case <-ctx.Done():
+			failure = context.Cause(ctx)
+		case <-s.queue.closed:
+			failure = errNoTurn
+		}
+		if failure != nil && s.queue.withdraw(j) {
+			return s.wrap(what, failure)
+		}
+		if failure != nil {
+			<-j.done // somebody else has begun it
 		}
 		select {
 		case <-j.done:
 			return s.outcome(what, j)
-		case s.queue.turn <- struct{}{}:
-			s.commit(s.queue.take())
-			<-s.queue.turn
-		case <-ctx.Done():
-			if s.queue.withdraw(j) {
-				return fmt.Errorf("%s: %w", what, ctx.Err())
-			}
-			<-j.done
-		case <-s.queue.closed:
-			if s.queue.withdraw(j) {
-				return s.wrap(what, errNoTurn)
-			}
-			<-j.done
+		default: // others were before us in a full batch
 		}
 	}
 }
@@ -109,34 +111,50 @@ func (q queue) withdraw(j *job) bool {
 	return i >= 0
 }
 
-// commit carries out a batch and tells every job its outcome.
-func (s *Store) commit(batch []*job) {
-	if len(batch) == 0 {
-		return
+// commitWaiting gets hold of the connection, then carries out what waits at that moment and tells every job its
+// outcome. Its own error means that nothing was begun. The caller has the turn, and j may be done already.
+func (s *Store) commitWaiting(ctx context.Context, j *job) error {
+	select {
+	case <-j.done:
+		return nil // by the one that had the turn before
+	default:
 	}
-	err := s.transact(batch)
+	conn, err := s.connect(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // gives the connection back
+	batch := s.queue.take()
+	err = s.transact(conn, batch)
 	for _, j := range batch {
 		if j.err == nil {
 			j.err = err
 		}
 		close(j.done)
 	}
+	return nil
 }
 
-// transact runs the jobs in one transaction. A job's own error is left in it; the error returned is that of all.
-func (s *Store) transact(batch []*job) (err error) {
-	// Waiting for the connection has a deadline. What happens on it has none that could hit between a job and its
-	// commit: SQLite bounds its own waits by busy_timeout.
-	wait, cancel := context.WithTimeout(context.Background(), maxTurn)
-	defer cancel()
-	if err := s.writes.prepareWanted(wait); err != nil {
-		return turnError(err)
+func (s *Store) connect(ctx context.Context) (*sql.Conn, error) {
+	if err := s.writes.prepareWanted(ctx); err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
 	}
-	conn, err := s.writer.Conn(wait)
+	conn, err := s.writer.Conn(ctx)
 	if err != nil {
-		return turnError(err)
+		return nil, fmt.Errorf("connect: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // gives the connection back
+	return conn, nil
+}
+
+// transact runs the jobs in one transaction. A job's own error is left in it; the error returned is that of all. It
+// has no deadline that could hit between a job and its commit: SQLite bounds its own waits by busy_timeout.
+func (s *Store) transact(conn *sql.Conn, batch []*job) (err error) {
+	if len(batch) == 0 {
+		return nil
+	}
 	ctx := context.Background()
 	sqlTx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
@@ -173,8 +191,6 @@ func (s *Store) transact(batch []*job) (err error) {
 
 // errUndone rolls a transaction back whose only job failed; nobody sees it, the job has its own error.
 var errUndone = errors.New("undone")
-
-func turnError(err error) error { return fmt.Errorf("%w: %w", errNoTurn, err) }
 
 func commitError(err error) error {
 	if err != nil {

@@ -118,7 +118,7 @@ CREATE UNIQUE INDEX messages_stanza ON messages (tenant_key, stanza_id);
 CREATE INDEX messages_unfinished ON messages (tenant_key, lane, phase, next_attempt_at, seq)
     WHERE status IN ('queued', 'sending');
 CREATE INDEX messages_expiry ON messages (expires_at) WHERE status IN ('queued', 'sending');
-CREATE INDEX messages_in_flight ON messages (tenant_key) WHERE in_flight <> '';
+CREATE INDEX messages_in_flight ON messages (tenant_key, seq) WHERE in_flight <> '';
 CREATE INDEX messages_bulk ON messages (tenant_key, bulk_id, seq) WHERE bulk_id <> '';
 CREATE INDEX messages_reference ON messages (tenant_key, reference, seq) WHERE reference <> '';
 -- Whether somebody was written to before.
