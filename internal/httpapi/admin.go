@@ -34,6 +34,7 @@ func tenantModel(t gateway.Tenant) spec.Tenant {
 // CreateTenant makes a tenant with an unpaired session.
 func (s *Server) CreateTenant(c echo.Context, _ spec.CreateTenantParams) error {
 	var id, name string
+	var given bool
 	decode := func(d *strictjson.Decoder) error {
 		if d == nil {
 			return noBody()
@@ -41,16 +42,22 @@ func (s *Server) CreateTenant(c echo.Context, _ spec.CreateTenantParams) error {
 		err := d.Object(func(field string) error {
 			switch field {
 			case "id":
+				given = true
 				return required(d, &id, maxID, gateway.CodeInvalidTenant)
 			case "name":
 				return optional(d, &name, maxNameField, gateway.CodeInvalidBody)
 			}
 			return d.UnknownField()
 		})
-		if err == nil && !gateway.ValidTenantID(id) {
+		switch {
+		case err != nil:
+			return err
+		case !given:
+			return missing("/id")
+		case !gateway.ValidTenantID(id):
 			return gateway.FieldErrorf(gateway.CodeInvalidTenant, "/id", "/id must be 1 to 63 lower-case letters, digits and dashes, and not begin with a dash")
 		}
-		return err
+		return nil
 	}
 	return s.post(c, decode, func(ctx context.Context, _ *gateway.IdempotencyCompletion) (*answer, error) {
 		tenant, err := s.store.CreateTenant(ctx, id, name)

@@ -101,6 +101,13 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 	return h
 }
 
+// in is h for a subtest.
+func (h *hub) in(t *testing.T) *hub {
+	sub := *h
+	sub.t = t
+	return &sub
+}
+
 // tenant makes a tenant with a key.
 func (h *hub) tenant(id string, scopes ...string) (gateway.Tenant, string) {
 	h.t.Helper()
@@ -161,6 +168,7 @@ type request struct {
 	key     string // h.key; "none" for none
 	body    string
 	reader  io.Reader // instead of body
+	length  int64     // of reader, announced in Content-Length
 	header  map[string]string
 	keepRaw bool // do not read the body: a stream
 }
@@ -196,6 +204,9 @@ func (h *hub) send(ctx context.Context, r request) (response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, h.base+r.path, body)
 	if err != nil {
 		return response{}, err
+	}
+	if r.length > 0 {
+		req.ContentLength = r.length
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

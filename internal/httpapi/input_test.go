@@ -49,6 +49,7 @@ func TestBadTextRequestIsRefusedWithItsCode(t *testing.T) {
 		{"body too large", `{"to":"919876543210","message":"` + strings.Repeat("x", 1<<20) + `"}`, 413, gateway.CodeBodyTooLarge, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			h := h.in(t)
 			h.do(request{path: "/api/algo/message", body: test.body}).refused(test.status, test.code, test.pointer)
 		})
 	}
@@ -79,6 +80,7 @@ func TestGoodTextRequestsAreAccepted(t *testing.T) {
 		"with offset": {`{"to":"919876543210","message":"x","expiresAt":"2099-01-01T02:00:00+02:00"}`, "919876543210", "x", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			h := h.in(t)
 			r := request{path: "/api/algo/message", body: test.body}
 			if test.kind != "" {
 				r.header = map[string]string{"Content-Type": test.kind}
@@ -126,6 +128,7 @@ func TestBadMediaRequestIsRefusedWithItsCode(t *testing.T) {
 		{"recipient", `{"to":"nobody","media":{"mimetype":"image/png","data":"` + png + `"}}`, gateway.CodeInvalidRecipient, "/to"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			h := h.in(t)
 			h.do(request{path: "/api/algo/media", body: test.body}).refused(422, test.code, test.pointer)
 		})
 	}
@@ -136,11 +139,7 @@ func TestBadMediaRequestIsRefusedWithItsCode(t *testing.T) {
 	}
 }
 
-// zeros is a base64 document of n characters between head and tail, made while it is read.
-func zeros(head string, n int64, tail string) io.Reader {
-	return io.MultiReader(strings.NewReader(head), io.LimitReader(repeat('A'), n), strings.NewReader(tail))
-}
-
+// repeat is one byte without end.
 type repeat byte
 
 func (r repeat) Read(p []byte) (int, error) {
@@ -153,12 +152,11 @@ func (r repeat) Read(p []byte) (int, error) {
 func TestMediaOverTheLimitIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHub(t)
-	head, tail := `{"to":"919876543210","media":{"data":"`, `","mimetype":"application/octet-stream"}}`
-	over := int64(gateway.MaxMediaBytes/3*4 + 64)
-	h.do(request{path: "/api/algo/media", reader: zeros(head, over, tail)}).refused(413, gateway.CodeMediaTooLarge, "/media/data")
-	h.do(request{path: "/api/algo/media", reader: zeros(`{"to":"919876543210","media":{"data":"`, 1, strings.Repeat(" ", 4)+`","url":`+strings.Repeat(" ", gateway.MaxMediaBytes/3*4+3<<20)+`1}}`)}).
-		refused(422, gateway.CodeInvalidMedia, "/media/data")
-	h.do(request{path: "/api/algo/media", reader: io.MultiReader(strings.NewReader(`{"to":"919876543210",`), io.LimitReader(repeat(' '), gateway.MaxMediaBytes/3*4+3<<20), strings.NewReader(`"media":{}}`))}).
+	over := io.MultiReader(strings.NewReader(`{"to":"919876543210","media":{"data":"`),
+		io.LimitReader(repeat('A'), gateway.MaxMediaBytes/3*4+64), strings.NewReader(`","mimetype":"application/octet-stream"}}`))
+	h.do(request{path: "/api/algo/media", reader: over}).refused(413, gateway.CodeMediaTooLarge, "/media/data")
+	announced := int64(gateway.MaxMediaBytes/3*4 + 3<<20)
+	h.do(request{path: "/api/algo/media", reader: io.LimitReader(repeat(' '), announced), length: announced}).
 		refused(413, gateway.CodeBodyTooLarge, "")
 	if n := h.count(h.algo.Key); n != 0 {
 		t.Errorf("%d refused messages were accepted", n)
@@ -192,6 +190,7 @@ func TestGoodMediaIsStoredAndAccepted(t *testing.T) {
 		"null filename": `{"to":"919876543210","message":"look","media":{"mimetype":"image/png","filename":null,"data":"` + png + `"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
+			h := h.in(t)
 			got := h.do(request{path: "/api/algo/media", body: body}).want(http.StatusAccepted)
 			m := decode[messageBody](got)
 			if m.Type != "image" || m.Message == nil || *m.Message != "look" || m.Media == nil || m.Media.Mimetype != "image/png" ||
