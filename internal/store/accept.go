@@ -74,27 +74,33 @@ func enter(m *gateway.Message) error {
 	return nil
 }
 
-// number assigns Seq from the tenants' counters, whose rows stay locked until the commit: Seq follows the order of
-// commits without gaps that could be filled later.
+// number assigns Seq from the tenants' counters. Their rows stay locked until the commit, so that Seq follows the
+// order of commits: what a reader does not see yet has a higher one than what it sees.
 func (t *tx) number(msgs []*gateway.Message) error {
-	for first := 0; first < len(msgs); {
-		key, last := msgs[first].TenantKey, first
-		for last < len(msgs) && msgs[last].TenantKey == key {
-			last++
+	for _, m := range msgs {
+		last, ok := t.lastSeq[m.TenantKey]
+		if !ok {
+			err := t.row(t.s.d.sql(`SELECT last_seq FROM tenants WHERE tenant_key = $1 AND deleted_at = 0 {lock}`), m.TenantKey).Scan(&last)
+			if errors.Is(err, sql.ErrNoRows) {
+				return gateway.Errorf(gateway.CodeNotFound, "there is no such tenant")
+			}
+			if err != nil {
+				return err
+			}
 		}
-		var seq int64
-		err := t.row(`UPDATE tenants SET last_seq = last_seq + $1 WHERE tenant_key = $2 AND deleted_at = 0 RETURNING last_seq`,
-			last-first, key).Scan(&seq)
-		if errors.Is(err, sql.ErrNoRows) {
-			return gateway.Errorf(gateway.CodeNotFound, "there is no such tenant")
-		}
-		if err != nil {
+		m.Seq = last + 1
+		t.lastSeq[m.TenantKey] = m.Seq
+	}
+	return nil
+}
+
+// storeSeqs writes the counters back, once for all that a transaction accepted. The numbers of an undone job are left
+// out for good.
+func (t *tx) storeSeqs() error {
+	for key, seq := range t.lastSeq {
+		if _, err := t.exec(`UPDATE tenants SET last_seq = $1 WHERE tenant_key = $2`, seq, key); err != nil {
 			return err
 		}
-		for i, m := range msgs[first:last] {
-			m.Seq = seq - int64(last-first) + int64(i) + 1
-		}
-		first = last
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -42,7 +43,7 @@ func newQueue() queue {
 // alone are undone and its error is returned. When write returns nil, the changes are on disk. A caller whose ctx
 // ends before its write was begun gets ctx's error and nothing happened; afterwards it waits for the outcome and gets
 // that, so that nobody is told of a failure that was none. The wait to begin is bounded by maxTurn in any case. do may
-// be run by another goroutine, must be quick and must not use ctx.
+// be run by another goroutine and more than once, must be quick and must not use ctx.
 func (s *Store) write(ctx context.Context, what string, do func(*tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -151,65 +152,82 @@ func (s *Store) connect(ctx context.Context) (*sql.Conn, error) {
 
 // transact runs the jobs in one transaction. A job's own error is left in it; the error returned is that of all. It
 // has no deadline that could hit between a job and its commit: SQLite bounds its own waits by busy_timeout.
-func (s *Store) transact(conn *sql.Conn, batch []*job) (err error) {
-	if len(batch) == 0 {
-		return nil
+//
+// Jobs seldom fail after they have written something, and a savepoint for each costs a third of the throughput. So the
+// first try goes without; when one has to be undone, all are, and run again with savepoints.
+func (s *Store) transact(conn *sql.Conn, batch []*job) error {
+	err := s.try(conn, batch, false)
+	if errors.Is(err, errUndo) && len(batch) > 1 {
+		err = s.try(conn, batch, true)
 	}
+	return err
+}
+
+func (s *Store) try(conn *sql.Conn, batch []*job, isolated bool) (err error) {
 	ctx := context.Background()
 	sqlTx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, ignoreDone(sqlTx.Rollback()))
+		if err == nil {
+			return
+		}
+		if rollback := sqlTx.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
+			err = errors.Join(err, rollback)
 		}
 	}()
-	t := &tx{sql: sqlTx, s: s}
-	if len(batch) == 1 {
-		batch[0].err = t.call(batch[0].do)
-		if batch[0].err != nil {
-			return errUndone
-		}
-		return commitError(sqlTx.Commit())
-	}
+	t := &tx{sql: sqlTx, s: s, lastSeq: map[int64]int64{}}
 	for _, j := range batch {
-		if _, err := t.exec(`SAVEPOINT job`); err != nil {
-			return fmt.Errorf("begin a share: %w", err)
-		}
-		if j.err = t.call(j.do); j.err != nil {
-			if _, err := t.exec(`ROLLBACK TO SAVEPOINT job`); err != nil {
-				return fmt.Errorf("undo a share: %w", err)
-			}
-		}
-		if _, err := t.exec(`RELEASE SAVEPOINT job`); err != nil {
-			return fmt.Errorf("end a share: %w", err)
+		if err := t.run(j, isolated); err != nil {
+			return err
 		}
 	}
-	return commitError(sqlTx.Commit())
-}
-
-// errUndone rolls a transaction back whose only job failed; nobody sees it, the job has its own error.
-var errUndone = errors.New("undone")
-
-func commitError(err error) error {
-	if err != nil {
+	if err := t.storeSeqs(); err != nil {
+		return fmt.Errorf("store counters: %w", err)
+	}
+	if err := sqlTx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
 }
 
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
+// errUndo rolls a transaction back because of a job that failed after it had written; the job has its own error.
+var errUndo = errors.New("a job has to be undone")
+
+// run runs one job. Its own error means that the transaction cannot go on.
+func (t *tx) run(j *job, isolated bool) error {
+	if isolated {
+		if _, err := t.exec(`SAVEPOINT job`); err != nil {
+			return fmt.Errorf("begin a share: %w", err)
+		}
 	}
-	return err
+	t.wrote = false
+	j.err = t.call(j.do)
+	switch {
+	case t.s.d.unavailable(j.err):
+		return j.err // the database may have given up the whole transaction
+	case j.err != nil && t.wrote && !isolated:
+		return errUndo
+	case j.err != nil && t.wrote:
+		if _, err := t.exec(`ROLLBACK TO SAVEPOINT job`); err != nil {
+			return fmt.Errorf("undo a share: %w", err)
+		}
+	}
+	if isolated {
+		if _, err := t.exec(`RELEASE SAVEPOINT job`); err != nil {
+			return fmt.Errorf("end a share: %w", err)
+		}
+	}
+	return nil
 }
 
-// tx is a write transaction.
+// tx is a write transaction, shared by the jobs of a batch.
 type tx struct {
-	sql *sql.Tx
-	s   *Store
+	sql     *sql.Tx
+	s       *Store
+	wrote   bool            // the job at hand has changed something
+	lastSeq map[int64]int64 // counters of tenants that accepted messages, stored at the end
 }
 
 // call contains a panic of one job: it is that job's failure, not that of the others in the batch.
@@ -233,11 +251,15 @@ func (t *tx) exec(query string, args ...any) (changed int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return result.RowsAffected()
+	changed, err = result.RowsAffected()
+	t.wrote = t.wrote || changed > 0 || err != nil
+	return changed, err
 }
 
+// query returns rows; a statement with RETURNING counts as a change whatever it returns.
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
 	ctx := context.Background()
+	t.wrote = t.wrote || !strings.HasPrefix(query, "SELECT")
 	if stmt := t.s.writes.find(query); stmt != nil {
 		return t.sql.StmtContext(ctx, stmt).QueryContext(ctx, args...)
 	}
@@ -246,6 +268,7 @@ func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
 
 func (t *tx) row(query string, args ...any) scanner {
 	ctx := context.Background()
+	t.wrote = t.wrote || !strings.HasPrefix(query, "SELECT")
 	if stmt := t.s.writes.find(query); stmt != nil {
 		return t.sql.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/pressly/goose/v3"
@@ -23,12 +24,13 @@ var migrations embed.FS
 
 // dialect is all that differs between databases. Everything else is SQL that both speak.
 type dialect struct {
-	name        string
-	goose       goose.Dialect
-	now         string // the database's clock in microseconds; stands for {now} in statements
-	lock        string // stands for {lock} behind a SELECT of a row that is about to change
-	duplicate   func(error) bool
-	unavailable func(error) bool
+	name         string
+	goose        goose.Dialect
+	now          string                    // the database's clock in microseconds; stands for {now} in statements
+	lock         string                    // stands for {lock} behind a SELECT of a row that is about to change
+	placeholders func(query string) string // rewrites $1, $2 ... into what the driver likes best
+	duplicate    func(error) bool
+	unavailable  func(error) bool
 }
 
 // sql fills in what the dialect says differently.
@@ -38,10 +40,11 @@ func (d dialect) sql(query string) string {
 
 func sqliteDialect() dialect {
 	return dialect{
-		name:  "sqlite",
-		goose: goose.DialectSQLite3,
-		now:   "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
-		lock:  "", // there is one writer
+		name:         "sqlite",
+		goose:        goose.DialectSQLite3,
+		now:          "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+		lock:         "", // there is one writer
+		placeholders: positional,
 		duplicate: func(err error) bool {
 			e, ok := errors.AsType[*sqlite.Error](err)
 			return ok && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
@@ -61,6 +64,26 @@ func sqliteDialect() dialect {
 			}
 			return false
 		},
+	}
+}
+
+// positional turns $1, $2 ... into ? where they come in order and once each. The SQLite driver finds the value of a
+// numbered placeholder by comparing names with all values, which takes a third of the time of a wide INSERT.
+func positional(query string) string {
+	var b strings.Builder
+	rest := query
+	for n := 1; ; n++ {
+		before, after, found := strings.Cut(rest, "$")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		digits := len(after) - len(strings.TrimLeft(after, "0123456789"))
+		if after[:digits] != strconv.Itoa(n) {
+			return query
+		}
+		b.WriteByte('?')
+		rest = after[digits:]
 	}
 }
 

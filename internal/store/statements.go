@@ -10,14 +10,15 @@ import (
 // of a few dozen filters of the list, so that it stays small.
 type statements struct {
 	db *sql.DB
+	d  dialect
 
 	mu       *sync.Mutex
 	prepared map[string]*sql.Stmt
 	wanted   map[string]struct{} // met in a transaction, to be prepared before the next
 }
 
-func newStatements(db *sql.DB) statements {
-	return statements{db: db, mu: &sync.Mutex{}, prepared: map[string]*sql.Stmt{}, wanted: map[string]struct{}{}}
+func newStatements(db *sql.DB, d dialect) statements {
+	return statements{db: db, d: d, mu: &sync.Mutex{}, prepared: map[string]*sql.Stmt{}, wanted: map[string]struct{}{}}
 }
 
 // find returns the prepared query, or nil after noting that it is wanted.
@@ -37,7 +38,7 @@ func (p statements) prepareWanted(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for query := range p.wanted {
-		stmt, err := p.db.PrepareContext(ctx, query)
+		stmt, err := p.db.PrepareContext(ctx, p.d.placeholders(query))
 		if err != nil {
 			return err
 		}
@@ -54,7 +55,7 @@ func (p statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
 	if stmt := p.prepared[query]; stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := p.db.PrepareContext(ctx, query)
+	stmt, err := p.db.PrepareContext(ctx, p.d.placeholders(query))
 	if err == nil {
 		p.prepared[query] = stmt
 	}

@@ -64,7 +64,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if s.writer, s.reader, err = openSQLite(path, opts.Readers); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	s.writes, s.reads = newStatements(s.writer), newStatements(s.reader)
+	s.writes, s.reads = newStatements(s.writer, s.d), newStatements(s.reader, s.d)
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate database %s: %w", path, err), s.Close())
 	}

@@ -82,6 +82,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
+		delete(tx.lastSeq, key) // nothing more is accepted, not in this transaction either
 		for _, query := range []string{
 			`DELETE FROM commands WHERE tenant_key = $1`,
 			`DELETE FROM sessions WHERE tenant_key = $1`,
