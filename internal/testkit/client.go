@@ -231,3 +231,37 @@ func (c *Client) Events(t testing.TB, tenant, id string) []string {
 	}
 	return statuses
 }
+
+// PairingCode starts pairing over the API and returns the first QR text.
+func (c *Client) PairingCode(t testing.TB, tenant string) string {
+	t.Helper()
+	c.JSON(t, http.MethodPost, "/api/"+tenant+"/session/connect", map[string]string{"method": "qr"}, http.StatusAccepted, nil)
+	var code string
+	Eventually(t, 20*time.Second, func() (bool, string) {
+		status, _, answer := c.Do(t, http.MethodGet, "/api/"+tenant+"/session/qr", nil, "Accept", "application/json")
+		var qr struct {
+			Code string `json:"code"`
+		}
+		if status == http.StatusOK && json.Unmarshal(answer, &qr) == nil {
+			code = qr.Code
+		}
+		return code != "", fmt.Sprintf("no QR code: %d %s", status, answer)
+	})
+	return code
+}
+
+// SendMedia sends a file and returns the accepted message.
+func (c *Client) SendMedia(t testing.TB, tenant, to, caption, mimetype, filename string, content []byte) Message {
+	t.Helper()
+	file := map[string]any{"mimetype": mimetype, "data": content} // encoding/json writes []byte as base64
+	if filename != "" {
+		file["filename"] = filename
+	}
+	body := map[string]any{"to": to, "media": file}
+	if caption != "" {
+		body["message"] = caption
+	}
+	var m Message
+	c.JSON(t, http.MethodPost, "/api/"+tenant+"/media", body, http.StatusAccepted, &m)
+	return m
+}

@@ -1,0 +1,103 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/httpapi"
+	"github.com/wapro/hub/internal/intake"
+	"github.com/wapro/hub/internal/media"
+)
+
+// serveAPI connects the HTTP API to the rooms behind it and lets requests in.
+func (h *Hub) serveAPI(ctx context.Context) error {
+	var sandbox http.Handler
+	if h.simulator != nil {
+		sandbox = h.simulator.Handler()
+	}
+	server, err := httpapi.New(httpapi.Deps{
+		Store:   h.commanded(),
+		Intake:  intake.New(intake.Deps{Store: h.store, Queue: h.queue, Media: h.blobs, Log: h.log}),
+		Ledger:  h.ledger,
+		Media:   base64Files{h.blobs},
+		Tenants: tenants{h},
+		Log:     h.log,
+		Sandbox: sandbox,
+	})
+	if err != nil {
+		return err
+	}
+	h.httpAddr, err = h.listen(ctx, "requests", h.cfg.HTTPAddr, server.Serve, server.Stop)
+	return err
+}
+
+// commandStore is the store of an API that has the worker in its own process: a command or a new tenant need not wait
+// for the worker's next look.
+type commandStore struct {
+	httpapi.Store
+	kick func()
+}
+
+func (h *Hub) commanded() httpapi.Store {
+	if h.worker == nil {
+		return h.store
+	}
+	return commandStore{h.store, h.worker.sessions.Kick}
+}
+
+func (s commandStore) CreateTenant(ctx context.Context, id, name string) (gateway.Tenant, error) {
+	defer s.kick()
+	return s.Store.CreateTenant(ctx, id, name)
+}
+
+func (s commandStore) AddCommand(ctx context.Context, tenantKey int64, kind gateway.CommandKind) error {
+	defer s.kick()
+	return s.Store.AddCommand(ctx, tenantKey, kind)
+}
+
+// base64Files stores files that arrive in base64.
+type base64Files struct{ *media.Store }
+
+// PutBase64 implements httpapi.Media.
+func (f base64Files) PutBase64(ctx context.Context, r io.Reader) (gateway.Blob, error) {
+	return f.Put(ctx, media.NewBase64Reader(r))
+}
+
+// logoutWait bounds how long the deletion of a tenant waits for its phone to be unlinked.
+const logoutWait = 5 * time.Second
+
+// tenants deletes a tenant from everywhere.
+type tenants struct{ hub *Hub }
+
+// Delete unlinks the tenant's device from its phone as far as that is possible now, removes its rows, and drops its
+// tickets. What was waiting is not sent.
+func (t tenants) Delete(ctx context.Context, tenant gateway.Tenant) error {
+	session, err := t.hub.store.Session(ctx, tenant.Key)
+	if err != nil {
+		return err
+	}
+	if session.JID != "" && session.State == gateway.SessionOnline {
+		if err := t.hub.commanded().AddCommand(ctx, tenant.Key, gateway.CommandLogout); err != nil {
+			return err
+		}
+		wait, cancel := context.WithTimeout(ctx, logoutWait)
+		_, err := t.hub.awaitSession(wait, tenant, func(s gateway.Session) bool { return s.JID == "" })
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+	}
+	if err := t.hub.store.DeleteTenant(ctx, tenant.ID); err != nil {
+		return err
+	}
+	if err := t.hub.queue.DropTenant(ctx, tenant.Key); err != nil {
+		// The rows are gone, so tickets that stay find nothing to do.
+		t.hub.log.WarnContext(ctx, "the deleted tenant's tickets stay until they are looked at", "tenant", tenant.ID, "error", fmt.Sprint(err))
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/wapro/hub/internal/config"
+	"github.com/wapro/hub/internal/ledger"
+	"github.com/wapro/hub/internal/media"
+	"github.com/wapro/hub/internal/queue"
+	"github.com/wapro/hub/internal/queue/embedded"
+	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/wasim"
+)
+
+// Options are what is not a setting: where to write, and the paces that tests shorten.
+type Options struct {
+	Log    *slog.Logger
+	Stdout io.Writer // what a person asked for
+	Stderr io.Writer // secrets that are shown once, outside the log
+
+	AckTimeout  time.Duration // wait for one acknowledgement; 0: the default of the wa room
+	SendTimeout time.Duration // of one send; 0: the default of the wa room
+	RetryBase   time.Duration // first backoff; 0: dispatch's default
+}
+
+// Hub is one running process of the hub: the API, the worker, or both.
+type Hub struct {
+	cfg      config.Config
+	opts     Options
+	log      *slog.Logger
+	instance string // names this process as an owner of leases
+
+	store     *store.Store
+	blobs     *media.Store
+	redis     redis.UniversalClient
+	queue     *queue.Queue
+	ledger    *ledger.Ledger
+	worker    *worker       // nil in an API that has REDIS_URL
+	simulator *wasim.Server // in the sandbox only
+
+	sandboxKeys sandboxKeys
+
+	httpAddr, opsAddr net.Addr
+
+	background context.Context //nolint:containedctx // the life of the hub itself; ended by Stop
+	cancel     context.CancelFunc
+	tasks      sync.WaitGroup
+	failed     chan error
+	stops      []stop // run last to first
+	stopOnce   sync.Once
+	stopErr    error
+}
+
+type stop struct {
+	name string
+	run  func(context.Context) error
+}
+
+// Start builds a process of the hub and starts it. When it fails, what was started is stopped again.
+func Start(ctx context.Context, process config.Process, cfg config.Config, opts Options) (_ *Hub, err error) {
+	h := &Hub{cfg: cfg, opts: opts, log: opts.Log, instance: uuid.NewString(), failed: make(chan error, 8)}
+	h.background, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	h.log.Info("starting", "process", string(process), "settings", cfg)
+	for _, name := range cfg.WeakKeys() {
+		h.log.Warn("this key is short enough to guess: use 32 random characters", "setting", name)
+	}
+
+	api := process == config.ProcessAPI
+	for _, step := range []struct {
+		name   string
+		wanted bool
+		run    func(context.Context) error
+	}{
+		{"lock the data folder", true, h.lockData},
+		{"open the database", true, h.openStore},
+		{"open the blob store", true, h.openBlobs},
+		{"open the queue", true, h.openQueue},
+		{"create the sandbox's keys", cfg.Sandbox, h.createSandboxKeys},
+		{"start the simulator", cfg.Sandbox, h.startSimulator},
+		{"create the first keys", api, h.bootstrap},
+		{"start the worker", !api || cfg.Embedded(), h.startWorker},
+		{"listen for operations", true, h.serveOps},
+		{"listen for requests", api, h.serveAPI},
+		{"prepare the sandbox", cfg.Sandbox, h.prepareSandbox},
+	} {
+		if !step.wanted {
+			continue
+		}
+		if err := step.run(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return h, nil
+}
+
+// Addr is where the API listens.
+func (h *Hub) Addr() net.Addr { return h.httpAddr }
+
+// OpsAddr is where the private listener listens.
+func (h *Hub) OpsAddr() net.Addr { return h.opsAddr }
+
+// Failed tells of a part that cannot go on, after which the process should stop.
+func (h *Hub) Failed() <-chan error { return h.failed }
+
+// Stop stops every part in order (I8): first what lets work in, then what does it, then what it needs. It may be
+// called more than once and returns the first call's result.
+func (h *Hub) Stop(ctx context.Context) error {
+	h.stopOnce.Do(func() {
+		h.cancel()
+		var errs []error
+		for i := len(h.stops) - 1; i >= 0; i-- {
+			if err := h.stops[i].run(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("stop %s: %w", h.stops[i].name, err))
+			}
+		}
+		h.tasks.Wait()
+		h.stopErr = errors.Join(errs...)
+	})
+	return h.stopErr
+}
+
+func (h *Hub) onStop(name string, run func(context.Context) error) {
+	h.stops = append(h.stops, stop{name, run})
+}
+
+// goes runs task beside the hub until it returns or the hub stops; an error of its own ends the hub.
+func (h *Hub) goes(name string, task func(context.Context) error) {
+	h.tasks.Go(func() {
+		if err := task(h.background); err != nil && h.background.Err() == nil {
+			h.failed <- fmt.Errorf("%s: %w", name, err)
+		}
+	})
+}
+
+func (h *Hub) openStore(ctx context.Context) error {
+	st, err := store.Open(ctx, h.cfg.DatabaseURL, store.Options{Log: h.log})
+	if err != nil {
+		return err
+	}
+	h.store = st
+	h.onStop("database", func(context.Context) error { return st.Close() })
+	h.ledger = ledger.New(st, time.Now)
+	if err := st.StampMode(ctx, string(h.cfg.Mode())); err != nil {
+		return err
+	}
+	if h.cfg.Embedded() {
+		return st.ReleaseAllSessions(ctx) // the lock says that nobody else is there
+	}
+	return nil
+}
+
+func (h *Hub) openBlobs(context.Context) error {
+	blobs, err := media.Open(h.cfg.BlobDir(), h.cfg.MediaInflightBytes)
+	h.blobs = blobs
+	return err
+}
+
+func (h *Hub) openQueue(ctx context.Context) error {
+	var disconnect func() error
+	if h.cfg.Embedded() {
+		client, stopRedis, err := embedded.Start()
+		if err != nil {
+			return err
+		}
+		h.redis, disconnect = client, func() error { stopRedis(); return nil }
+	} else {
+		options, err := redis.ParseURL(h.cfg.RedisURL)
+		if err != nil {
+			return fmt.Errorf("read REDIS_URL: %w", err)
+		}
+		client := redis.NewClient(options)
+		h.redis, disconnect = client, client.Close
+	}
+	h.onStop("redis", func(context.Context) error { return disconnect() })
+	h.queue = queue.New(h.redis, queue.Options{Log: h.log})
+	if err := h.queue.Start(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	h.onStop("queue", h.queue.Stop)
+	return nil
+}
+
+// listen serves on addr until the hub stops; stop lets the requests in hand finish.
+func (h *Hub) listen(ctx context.Context, name, addr string, serve func(net.Listener) error, stop func(context.Context) error) (net.Addr, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	h.goes(name, func(context.Context) error {
+		if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	h.onStop(name, stop)
+	h.log.Info("listening", "name", name, "addr", listener.Addr().String())
+	return listener.Addr(), nil
+}
+
+func (h *Hub) serveOps(ctx context.Context) (err error) {
+	server := &http.Server{Handler: opsHandler(h.probes()), ReadHeaderTimeout: 5 * time.Second}
+	h.opsAddr, err = h.listen(ctx, "operations", h.cfg.OpsAddr, server.Serve, server.Shutdown)
+	return err
+}
+
+// probes are the dependencies of readiness: without the database nothing can be promised; Redis and sessions may be
+// away for a while and messages wait.
+func (h *Hub) probes() []probe {
+	return []probe{
+		{name: "database", required: true, check: h.store.Ping},
+		{name: "redis", check: h.queue.Ping},
+	}
+}

@@ -1,0 +1,36 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// lockData makes the embedded hub the only process on its database, or shares the database with the other processes of
+// a hub that has a broker. The kernel lets go of the lock when the process ends, however it ends.
+func (h *Hub) lockData(context.Context) error {
+	if err := os.MkdirAll(h.cfg.DataDir(), 0o750); err != nil {
+		return err
+	}
+	path := filepath.Join(h.cfg.DataDir(), "hub.lock")
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // beside the operator's database
+	if err != nil {
+		return err
+	}
+	how := syscall.LOCK_SH
+	if h.cfg.Embedded() {
+		how = syscall.LOCK_EX
+	}
+	if err := syscall.Flock(int(file.Fd()), how|syscall.LOCK_NB); err != nil {
+		file.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return fmt.Errorf("another hub uses %s: without REDIS_URL one process at a time may", h.cfg.DataDir())
+		}
+		return fmt.Errorf("lock %s: %w", path, err)
+	}
+	h.onStop("lock", func(context.Context) error { return file.Close() })
+	return nil
+}

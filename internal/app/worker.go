@@ -1,0 +1,147 @@
+package app
+
+import (
+	"context"
+	"errors"
+
+	"github.com/wapro/hub/internal/config"
+	"github.com/wapro/hub/internal/dispatch"
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/relay"
+	"github.com/wapro/hub/internal/session"
+	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/wa"
+)
+
+// worker is the part of a hub that holds sessions and sends.
+type worker struct {
+	sessions *session.Supervisor
+	dispatch *dispatch.Dispatcher
+	relay    *relay.Relay
+}
+
+// startWorker connects sessions, lanes and dispatch and starts them. They stop in the opposite order: the relay, then
+// each session with its lanes, which finishes the send in hand.
+func (h *Hub) startWorker(ctx context.Context) error {
+	server, refresh, err := h.prepareWhatsApp(ctx)
+	if err != nil {
+		return err
+	}
+	clients, err := wa.NewFactory(ctx, wa.Options{
+		Database: h.store, Media: h.blobs, Lookup: h.lookup, Log: h.log, Server: server,
+		AckTimeout: h.opts.AckTimeout, SendTimeout: h.opts.SendTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	h.onStop("whatsapp connections", func(context.Context) error { clients.Close(); return nil })
+
+	w := &worker{}
+	if w.relay, err = relay.New(h.store, h.ledger, h.queue, relay.Options{Instance: h.instance, Log: h.log}); err != nil {
+		return err
+	}
+	w.sessions = session.New(session.Deps{
+		Store: h.store,
+		Clients: func(ctx context.Context, s gateway.Session, on func(context.Context, gateway.ClientEvent) error) (session.Client, error) {
+			client, err := clients.New(ctx, s, on)
+			if err != nil {
+				return nil, err // not a nil *wa.Client in a session.Client
+			}
+			return client, nil
+		},
+		Lanes:          lanes{h, w},
+		Receipts:       h.ledger,
+		Instance:       h.instance,
+		Log:            h.log,
+		LeaseTTL:       h.cfg.LeaseTTL,
+		Embedded:       h.cfg.Embedded(),
+		RefreshVersion: refresh,
+	})
+	w.dispatch = dispatch.New(dispatch.Deps{
+		Ledger: h.ledger, Sender: w.sessions, Sessions: restrictions{h.store, w.sessions}, Queue: h.queue, Contacts: h.store,
+		Log: h.log, Options: dispatch.Options{SendTimeout: h.opts.SendTimeout, RetryBase: h.opts.RetryBase},
+	})
+	h.worker = w
+
+	w.sessions.Start(ctx)
+	h.onStop("sessions", w.sessions.Stop)
+	if err := w.relay.Start(ctx); err != nil {
+		return err
+	}
+	h.onStop("relay", w.relay.Stop)
+	return nil
+}
+
+// prepareWhatsApp settles what is one per process before any client connects: which server is trusted and dialled, and
+// the client version. refresh fetches the version again and is nil where none is fetched.
+func (h *Hub) prepareWhatsApp(ctx context.Context) (server string, refresh func(context.Context) error, err error) {
+	wa.SetProcessDefaults(h.log)
+	switch h.cfg.Mode() {
+	case config.ModeSandbox:
+		server = h.simulator.Addr() // its root key is set by startSimulator
+	case config.ModeSimulator:
+		server = h.cfg.WhatsAppServer
+		h.log.Warn("NOT CONNECTED TO WHATSAPP: every connection is dialled to a simulator", "server", server)
+		err = wa.SetRootKey(h.cfg.RootKey())
+	case config.ModeReal:
+		if h.cfg.WhatsAppVersion == "" {
+			refresh = h.refreshVersion
+			if err := refresh(ctx); err != nil {
+				h.log.Warn("using the client version this hub was built with", "error", err)
+			}
+		}
+	}
+	if err == nil && h.cfg.WhatsAppVersion != "" {
+		err = wa.SetVersion(h.cfg.WhatsAppVersion)
+	}
+	return server, refresh, err
+}
+
+func (h *Hub) refreshVersion(ctx context.Context) error {
+	version, err := wa.RefreshVersion(ctx)
+	if err != nil {
+		return err
+	}
+	h.log.Info("fetched the current client version", "version", version)
+	return nil
+}
+
+// lookup finds the message a recipient's phone asks for again.
+func (h *Hub) lookup(ctx context.Context, tenantKey int64, stanzaID string) (*gateway.Message, error) {
+	m, err := h.store.MessageByStanza(ctx, tenantKey, stanzaID)
+	if errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
+		return nil, nil //nolint:nilnil // no such message is an answer, as wa.Lookup says
+	}
+	return &m, err
+}
+
+// lanes lets a session's queues be consumed while it is online.
+type lanes struct {
+	hub    *Hub
+	worker *worker
+}
+
+// Open takes over what a dead process had in hand and fills the lanes before they are consumed, so that order holds.
+func (l lanes) Open(fence gateway.Fence) {
+	ctx := l.hub.background
+	if err := l.worker.relay.TakeOver(ctx, fence); err != nil {
+		l.hub.log.WarnContext(ctx, "the relay will fill this tenant's lanes later", "tenantKey", fence.TenantKey, "error", err)
+	}
+	l.hub.queue.Open(fence.TenantKey, func(ctx context.Context, ticket gateway.Ticket) gateway.Verdict {
+		return l.worker.dispatch.Handle(ctx, fence, ticket)
+	})
+}
+
+// Close ends consuming and waits for the message in hand.
+func (l lanes) Close(tenantKey int64) { l.hub.queue.Close(tenantKey) }
+
+// restrictions reads a session from the store and writes its restriction through its owner.
+type restrictions struct {
+	*store.Store
+	owner *session.Supervisor
+}
+
+// SetRestriction implements dispatch.Sessions.
+func (r restrictions) SetRestriction(ctx context.Context, f gateway.Fence, restriction gateway.Restriction) error {
+	return r.owner.SetRestriction(ctx, f, restriction)
+}
