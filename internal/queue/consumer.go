@@ -18,7 +18,13 @@ import (
 
 // Paces of asynq's servers.
 const (
-	taskCheck = 100 * time.Millisecond // how often a server with nothing to do asks again; bounds its shutdown too
+	// taskCheck is how often a server with nothing to do asks again; it bounds its shutdown too.
+	taskCheck    = 200 * time.Millisecond
+	taskCheckMax = time.Second
+	// Each of these pauses grows by so much for every server that runs, so that all of them together ask Redis no more
+	// than some hundred times a second however many tenants are busy.
+	taskCheckShare    = 2 * time.Millisecond
+	delayedCheckShare = 10 * time.Millisecond
 	// abortAfter is asynq's shutdown timeout. A consumer shuts asynq down only when no handler runs any more, so all
 	// that is left then is a task to be put back; the time lets a task that has just ended be marked as done.
 	abortAfter = 250 * time.Millisecond
@@ -40,6 +46,7 @@ type consumer struct {
 	handle Handler
 	opts   Options
 	log    *slog.Logger
+	peers  int                                         // servers that run, this one included
 	again  func(context.Context, gateway.Ticket) error // to the tail
 
 	life   context.Context //nolint:containedctx // the life of the handlers
@@ -52,9 +59,11 @@ type consumer struct {
 	ended    chan struct{} // cap 1: a task was handled
 }
 
-func newConsumer(ctx context.Context, key int64, h Handler, opts Options, again func(context.Context, gateway.Ticket) error) *consumer {
+func newConsumer(ctx context.Context, key int64, h Handler, opts Options, peers int,
+	again func(context.Context, gateway.Ticket) error,
+) *consumer {
 	c := &consumer{
-		key: key, handle: h, opts: opts, log: opts.Log.With("tenantKey", key), again: again,
+		key: key, handle: h, opts: opts, log: opts.Log.With("tenantKey", key), peers: peers, again: again,
 		turn:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		over:     make(chan struct{}),
@@ -74,8 +83,8 @@ func (c *consumer) run(client redis.UniversalClient, empty func(context.Context)
 		Concurrency:              1,
 		Queues:                   queueWeights(c.key),
 		StrictPriority:           true,
-		TaskCheckInterval:        taskCheck,
-		DelayedTaskCheckInterval: c.opts.DelayedCheck,
+		TaskCheckInterval:        min(taskCheck+time.Duration(c.peers)*taskCheckShare, taskCheckMax),
+		DelayedTaskCheckInterval: c.opts.DelayedCheck + time.Duration(c.peers)*delayedCheckShare,
 		ShutdownTimeout:          abortAfter,
 		// Attempts are counted in SQL. asynq never counts one, and so never gives a ticket up.
 		IsFailure:      func(error) bool { return false },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -58,8 +59,9 @@ func newRedis(t *testing.T) redis.UniversalClient {
 // quick are paces for tests.
 func quick() queue.Options {
 	return queue.Options{
-		Grace: 10 * time.Second, AbortGrace: time.Second, IdleAfter: 50 * time.Millisecond,
-		DelayedCheck: 50 * time.Millisecond, GiveBackPause: 50 * time.Millisecond, PanicDelay: 10 * time.Millisecond,
+		EnqueueTimeout: 10 * time.Second, // hundreds of servers share this broker and two cores
+		Grace:          10 * time.Second, AbortGrace: time.Second, IdleAfter: 50 * time.Millisecond,
+		DelayedCheck: 100 * time.Millisecond, GiveBackPause: 50 * time.Millisecond, PanicDelay: 10 * time.Millisecond,
 		SweepEvery: 200 * time.Millisecond,
 	}
 }
@@ -137,6 +139,8 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		}
 	}
 }
+
+func ticketNumber(key int64) string { return strconv.FormatInt(key, 10) }
 
 func messageIDs(list []gateway.Ticket) []string {
 	out := make([]string, len(list))

@@ -33,9 +33,10 @@ type Options struct {
 	// AbortGrace is how long a handler whose context was canceled may still take; default 5 s. Then its ticket goes back
 	// while it may still be running.
 	AbortGrace time.Duration
-	// IdleAfter is how long a tenant's server stays up without work; default 250 ms.
+	// IdleAfter is how long a tenant's server stays up without work; default 100 ms.
 	IdleAfter time.Duration
-	// DelayedCheck is how often a running server looks for delayed tickets that are due; default 250 ms.
+	// DelayedCheck is how often a running server looks for delayed tickets that are due, while few servers run;
+	// default 500 ms.
 	DelayedCheck time.Duration
 	// GiveBackPause is how long a tenant rests after VerdictGiveBack if nobody closes or opens it; default 1 s.
 	GiveBackPause time.Duration
@@ -56,8 +57,8 @@ func (o Options) withDefaults() Options {
 		{&o.EnqueueTimeout, time.Second},
 		{&o.Grace, 90 * time.Second},
 		{&o.AbortGrace, 5 * time.Second},
-		{&o.IdleAfter, 250 * time.Millisecond},
-		{&o.DelayedCheck, 250 * time.Millisecond},
+		{&o.IdleAfter, 100 * time.Millisecond},
+		{&o.DelayedCheck, 500 * time.Millisecond},
 		{&o.GiveBackPause, time.Second},
 		{&o.PanicDelay, 5 * time.Second},
 		{&o.SweepEvery, 5 * time.Second},
@@ -82,6 +83,7 @@ type Queue struct {
 	mu      sync.Mutex
 	tenants map[int64]*tenant
 	dirty   map[int64]struct{} // tenants to look at
+	running int                // servers
 	life    context.Context    //nolint:containedctx // the life of the loops and handlers; nil before Start
 	end     context.CancelFunc
 	stopped bool
@@ -172,7 +174,7 @@ func waitFor(ctx context.Context, wg *sync.WaitGroup) error {
 
 // Ping tells whether Redis answers.
 func (q *Queue) Ping(ctx context.Context) error {
-	return q.bounded(ctx, "ping redis", func(ctx context.Context) error {
+	return bounded(ctx, q.opts.EnqueueTimeout, "ping redis", func(ctx context.Context) error {
 		return q.redis.Ping(ctx).Err()
 	})
 }
@@ -245,13 +247,11 @@ func (q *Queue) forgetLocked(t *tenant) {
 
 // bounded runs f with a deadline that holds even when the Redis client does not honour its context while it dials.
 // When it returns early, f ends by itself within the client's own timeouts.
-func (q *Queue) bounded(ctx context.Context, what string, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, q.opts.EnqueueTimeout)
+func bounded(ctx context.Context, limit time.Duration, what string, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	result := make(chan error, 1)
-	go func() {
-		defer cancel()
-		result <- f(ctx)
-	}()
+	go func() { result <- f(ctx) }()
 	select {
 	case err := <-result:
 		if err != nil {

@@ -39,7 +39,7 @@ func (q *Queue) add(ctx context.Context, at time.Time, tickets []gateway.Ticket)
 	for len(tickets) > 0 {
 		batch := tickets[:min(len(tickets), enqueueBatch)]
 		tickets = tickets[len(batch):]
-		err := q.bounded(ctx, "enqueue", func(ctx context.Context) error { return q.addBatch(ctx, at, batch) })
+		err := bounded(ctx, q.opts.EnqueueTimeout, "enqueue", func(ctx context.Context) error { return q.addBatch(ctx, at, batch) })
 		if err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func wokenBy(tickets []gateway.Ticket) (set []redis.Z, signal string) {
 func (q *Queue) Pending(ctx context.Context, tenantKey int64, lane gateway.Priority) (int, error) {
 	name := queueName(tenantKey, lane)
 	var counts []*redis.IntCmd
-	err := q.bounded(ctx, "count tickets", func(ctx context.Context) error {
+	err := bounded(ctx, q.opts.EnqueueTimeout, "count tickets", func(ctx context.Context) error {
 		_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 			counts = []*redis.IntCmd{
 				p.LLen(ctx, asynqKey(name, "pending")), p.LLen(ctx, asynqKey(name, "active")),

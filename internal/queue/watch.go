@@ -14,6 +14,7 @@ import (
 
 const (
 	lookBatch   = 100              // tenants of one round trip
+	lookLimit   = 5 * time.Second  // the loops have time: giving up early on a busy Redis would make it busier
 	lookAgain   = time.Second      // after Redis did not answer
 	leaseSlack  = 31 * time.Second // asynq recovers a dead process's task this long after its lease ran out
 	leasePace   = time.Minute      // how often a lease alone may start a server: one whose task is gone stays for ever
@@ -152,7 +153,8 @@ func (q *Queue) wakeAfterLocked(t *tenant, d time.Duration) {
 func (q *Queue) consumeLocked(t *tenant) {
 	closing, ended := make(chan struct{}), make(chan struct{})
 	t.busy, t.closing, t.ended = true, closing, ended
-	c := newConsumer(q.life, t.key, t.handle, q.opts, q.putToTail)
+	q.running++
+	c := newConsumer(q.life, t.key, t.handle, q.opts, q.running, q.putToTail)
 	empty := func(ctx context.Context) bool {
 		found, err := q.look(ctx, []int64{t.key})
 		return err == nil && found[0].empty(time.Now())
@@ -162,6 +164,7 @@ func (q *Queue) consumeLocked(t *tenant) {
 
 		q.mu.Lock()
 		defer q.mu.Unlock()
+		q.running--
 		t.busy, t.ended, t.lastRun = false, nil, time.Now()
 		if t.closing == closing {
 			t.closing = nil
@@ -181,7 +184,7 @@ func (q *Queue) consumeLocked(t *tenant) {
 // putToTail adds a ticket once more, under a fresh id because its own is still in use.
 func (q *Queue) putToTail(ctx context.Context, ticket gateway.Ticket) error {
 	id := ticket.MessageID + "~" + uuid.NewString()
-	return q.bounded(ctx, "put a ticket to the tail", func(ctx context.Context) error {
+	return bounded(ctx, q.opts.EnqueueTimeout, "put a ticket to the tail", func(ctx context.Context) error {
 		_, err := q.push(ctx, time.Time{}, []gateway.Ticket{ticket}, []string{id})
 		return err
 	})
@@ -196,7 +199,7 @@ func (q *Queue) look(ctx context.Context, keys []int64) ([]backlog, error) {
 	}
 	lanes := gateway.Priorities()
 	var asked []answers
-	err := q.bounded(ctx, "look for work", func(ctx context.Context) error {
+	err := bounded(ctx, lookLimit, "look for work", func(ctx context.Context) error {
 		_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, key := range keys {
 				for _, lane := range lanes {
@@ -246,7 +249,7 @@ func earlier(at time.Time, first []redis.Z, d time.Duration) time.Time {
 // answered.
 func (q *Queue) sweep(ctx context.Context, since time.Time) bool {
 	var woken *redis.StringSliceCmd
-	err := q.bounded(ctx, "sweep for work", func(ctx context.Context) error {
+	err := bounded(ctx, lookLimit, "sweep for work", func(ctx context.Context) error {
 		_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 			score := func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 			woken = p.ZRangeByScore(ctx, wokenSet, &redis.ZRangeBy{Min: score(since), Max: "+inf"})

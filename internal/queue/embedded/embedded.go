@@ -5,6 +5,8 @@ package embedded
 import (
 	"crypto/rand"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -18,10 +20,10 @@ func Start() (client redis.UniversalClient, stop func(), err error) {
 	server := miniredis.NewMiniRedis()
 	password := rand.Text()
 	server.RequireAuth(password)
-	server.ClockTTL(true) // as miniredis stands, keys live for ever unless told that time has passed
 	if err := server.Start(); err != nil {
 		return nil, nil, fmt.Errorf("start the embedded broker: %w", err)
 	}
+	stopClock := tick(server)
 	c := redis.NewClient(&redis.Options{
 		Addr:                     server.Addr(),
 		Password:                 password,
@@ -29,8 +31,37 @@ func Start() (client redis.UniversalClient, stop func(), err error) {
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	return c, func() {
+	return c, sync.OnceFunc(func() {
 		c.Close()
+		stopClock()
 		server.Close()
-	}, nil
+	}), nil
+}
+
+// clockTick is how far the times of life of keys may lag behind; asynq's shortest is 10 s.
+const clockTick = 2 * time.Second
+
+// tick tells the server that time passes: it does not notice by itself. (Its own ClockTTL would, but looks at every key
+// for each command.)
+func tick(server *miniredis.Miniredis) (stop func()) {
+	quit, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(clockTick)
+		defer ticker.Stop()
+		last := time.Now()
+		for {
+			select {
+			case <-quit:
+				return
+			case now := <-ticker.C:
+				server.FastForward(now.Sub(last))
+				last = now
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-ended
+	}
 }
