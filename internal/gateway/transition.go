@@ -1,12 +1,16 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
 
 // MaxDeaths is how often the process may die with a message in hand before the message is convicted as poison.
 const MaxDeaths = 3
+
+// ErrNotDue is returned for a claim of a message that is finished, in hand, or to be tried later.
+var ErrNotDue = errors.New("the message is not due")
 
 // This file is the status machine: pure functions that change a Message and return the rows to add to its history.
 // The ledger runs them inside a transaction on the stored row; none of them does I/O, and each leaves the message
@@ -20,13 +24,13 @@ func (m *Message) Due(now time.Time) bool {
 }
 
 // Begin claims m for one attempt by the process instance. The caller must hold the lease of the tenant's session.
-// It fails with CodeConflict when m is not Due.
+// ErrNotDue when m is not Due.
 func (m *Message) Begin(now time.Time, instance string) ([]Event, error) {
 	if instance == "" {
 		return nil, Errorf(CodeInternal, "a claim needs the name of its process instance")
 	}
 	if !m.Due(now) {
-		return nil, Errorf(CodeConflict, "the message is not due")
+		return nil, ErrNotDue
 	}
 	m.Attempts++
 	m.Phase = PhaseWorking

@@ -249,7 +249,7 @@ func TestClaimWritesHistoryOnlyWhenThereIsNews(t *testing.T) {
 		if err != nil || len(events) != want {
 			t.Fatalf("%d events, %v; want %d", len(events), err, want)
 		}
-		if _, err := m.Begin(start, "p"); CodeOf(err) != CodeConflict {
+		if _, err := m.Begin(start, "p"); !errors.Is(err, ErrNotDue) {
 			t.Fatalf("claimed twice: %v", err)
 		}
 	}
@@ -260,7 +260,7 @@ func TestClaimWritesHistoryOnlyWhenThereIsNews(t *testing.T) {
 	if m.Due(start) || !m.Due(start.Add(time.Second)) {
 		t.Fatal("due at the wrong time")
 	}
-	if _, err := m.Begin(start, "p"); CodeOf(err) != CodeConflict {
+	if _, err := m.Begin(start, "p"); !errors.Is(err, ErrNotDue) {
 		t.Fatalf("claimed before its time: %v", err)
 	}
 	m.NextAttemptAt = start

@@ -405,3 +405,17 @@ func TestGroupCountsItsMembers(t *testing.T) {
 		t.Fatalf("%s, delivered %d, read %d", got.Status, got.DeliveredCount, got.ReadCount)
 	}
 }
+
+// Two clocks that differ must not look like a lost lease, which would stop the tenant.
+func TestClaimThatIsNotDueByOurClockIsNothingToDo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.accept(nil)
+	w.claim(m)
+	w.record(m, gateway.Outcome{Kind: gateway.OutcomeRetry, RetryAt: w.clock().Add(time.Second)})
+	slow := ledger.New(w.store, func() time.Time { return w.clock().Add(-time.Minute) })
+	w.advance(time.Second)
+	if got, err := slow.Claim(t.Context(), w.fence, ticket(m), w.fence.Owner); got != nil || err != nil {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+}

@@ -160,6 +160,7 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		`SELECT id FROM messages WHERE stanza_id = 'x' AND tenant_key = 1`:                                            "messages_stanza",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND seq < 7 ORDER BY seq DESC LIMIT 50`:                         "messages_seq",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND bulk_id = 'x' AND bulk_id <> '' ORDER BY seq DESC LIMIT 50`: "messages_bulk",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND recipient = 'x' AND seq < 7 ORDER BY seq DESC LIMIT 50`:     "messages_recipient",
 		`SELECT 1 FROM messages WHERE tenant_key = 1 AND recipient_jid = 'x' AND sent_at > 0 LIMIT 1`:                 "messages_contact",
 	} {
 		var plan strings.Builder

@@ -119,6 +119,7 @@ CREATE INDEX messages_unfinished ON messages (tenant_key, lane, phase, next_atte
     WHERE status IN ('queued', 'sending');
 CREATE INDEX messages_expiry ON messages (expires_at) WHERE status IN ('queued', 'sending');
 CREATE INDEX messages_in_flight ON messages (tenant_key, seq) WHERE in_flight <> '';
+CREATE INDEX messages_recipient ON messages (tenant_key, recipient, seq);
 CREATE INDEX messages_bulk ON messages (tenant_key, bulk_id, seq) WHERE bulk_id <> '';
 CREATE INDEX messages_reference ON messages (tenant_key, reference, seq) WHERE reference <> '';
 -- Whether somebody was written to before.
