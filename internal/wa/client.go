@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.mau.fi/whatsmeow"
+	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 
@@ -27,15 +31,16 @@ type Client struct {
 	tenantKey int64
 	slot      chan struct{} // one send at a time: whatsmeow's own lock ignores contexts
 
-	mu   sync.Mutex
-	conn *connection // the live one, nil when there is none
+	mu      sync.Mutex
+	conn    *connection   // the live one, nil when there is none
+	retired []*connection // closed, but perhaps not yet let go by whatsmeow
 	// Our own copies: whatsmeow clears its own in parallel with telling us that we were logged out.
 	device  types.JID // with device
 	pn, lid types.JID // bare
 }
 
 // connection is one attempt to be connected, from the dial to the end. Its context is the one that whatsmeow handles
-// everything of this connection under; canceling it closes the socket as if the other side had.
+// everything of this connection under.
 type connection struct {
 	ctx    context.Context //nolint:containedctx // whatsmeow's events carry none
 	cancel context.CancelFunc
@@ -43,12 +48,57 @@ type connection struct {
 	pairing  bool
 	loggedIn atomic.Bool // the server accepted the login of this very connection
 
+	mu     sync.Mutex
+	socket net.Conn
+	closed bool
+
 	// Below the client's mutex.
-	dialed bool
-	ready  bool                  // Connected was reported
-	reason gateway.SessionReason // why we close it, for the event that reports the end
-	paired *gateway.ClientEvent  // reported when the server asks to connect anew
-	qr     context.CancelFunc    // stops the show of QR codes
+	ready   bool                  // Connected was reported
+	leaving bool                  // nothing is reported any more
+	reason  gateway.SessionReason // why we close it, for the event that reports the end
+	paired  *gateway.ClientEvent  // reported when the server asks to connect anew
+	qr      context.CancelFunc    // stops the show of QR codes
+}
+
+func newConnection(ctx context.Context, pairing bool) *connection {
+	conn := &connection{pairing: pairing}
+	ctx = context.WithValue(context.WithoutCancel(ctx), connectionKey{}, conn)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: conn.got})
+	conn.ctx, conn.cancel = context.WithCancel(ctx)
+	return conn
+}
+
+// got notes the connection of the web socket.
+func (conn *connection) got(info httptrace.GotConnInfo) {
+	conn.mu.Lock()
+	conn.socket = info.Conn
+	closed := conn.closed
+	conn.mu.Unlock()
+	if closed {
+		_ = info.Conn.Close()
+	}
+}
+
+// close ends the connection below whatsmeow, which then handles it as any loss of a connection. Its own ways race: Disconnect
+// with a close by the other side, and a canceled context with a frame that is being handed on, which then is never
+// closed at all. It does not wait; see released.
+func (conn *connection) close() {
+	conn.mu.Lock()
+	socket := conn.socket
+	conn.closed = true
+	conn.mu.Unlock()
+	if socket == nil {
+		conn.cancel() // still dialling
+		return
+	}
+	_ = socket.Close() // an error means that it is closed
+}
+
+// dialled reports whether there was a connection at all.
+func (conn *connection) dialled() bool {
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	return conn.socket != nil
 }
 
 type connectionKey struct{}
@@ -67,59 +117,82 @@ func (c *Client) Connect(ctx context.Context) error {
 }
 
 func (c *Client) dial(ctx context.Context, pairing bool) error {
-	conn := c.begin(ctx, pairing)
-	stop := context.AfterFunc(ctx, conn.cancel)
-	err := c.cli.ConnectContext(conn.ctx)
-	if errors.Is(err, whatsmeow.ErrAlreadyConnected) {
-		// An end that was not reported yet.
-		c.cli.Disconnect()
+	conn := newConnection(ctx, pairing)
+	c.retire(conn)
+	defer context.AfterFunc(ctx, conn.close)()
+	err := c.released(ctx)
+	if err == nil {
 		err = c.cli.ConnectContext(conn.ctx)
 	}
-	if err == nil && !stop() {
-		err = context.Cause(ctx)
+	if err == nil {
+		err = ctx.Err()
 	}
-	c.mu.Lock()
-	if c.conn == conn {
-		if err != nil {
-			c.conn = nil
-		}
-		conn.dialed = true
-	}
-	c.mu.Unlock()
 	if err != nil {
-		conn.cancel()
+		c.mu.Lock()
+		live := c.conn == conn
+		c.mu.Unlock()
+		if live {
+			c.retire(nil)
+		}
 		return fmt.Errorf("connect to WhatsApp: %w", err)
 	}
 	return nil
 }
 
-// begin replaces the connection by one that is not dialled yet.
-func (c *Client) begin(ctx context.Context, pairing bool) *connection {
-	conn := &connection{pairing: pairing}
-	life := context.WithValue(context.WithoutCancel(ctx), connectionKey{}, conn)
-	conn.ctx, conn.cancel = context.WithCancel(life)
+// retire closes the live connection, if there is one, puts next in its place, and returns the old one. Of it nothing more is
+// reported.
+func (c *Client) retire(next *connection) (old *connection) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.conn != nil {
-		c.conn.cancel()
+	old = c.conn
+	c.conn = next
+	if old != nil {
+		c.retired = append(c.retired, old)
 	}
-	c.conn = conn
-	return conn
+	c.mu.Unlock()
+	if old != nil {
+		c.cli.DangerousInternals().ExpectDisconnect() // else whatsmeow reports the end, at a time when next may be live
+		old.close()
+	}
+	return old
 }
 
 // Disconnect closes the connection, if there is one, without an event. A send in flight ends as disconnected.
 func (c *Client) Disconnect() {
-	c.mu.Lock()
-	conn := c.conn
-	c.conn = nil
-	dialed := conn != nil && conn.dialed
-	c.mu.Unlock()
-	if conn != nil && !dialed {
-		conn.cancel() // else the socket's lock is held until the dial has timed out
+	c.retire(nil)
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	if err := c.released(ctx); err != nil {
+		c.log.Warn("the connection does not close", "error", err)
 	}
-	c.cli.Disconnect()
-	if conn != nil {
-		conn.cancel()
+	c.cli.Disconnect() // there is nothing left to close: it tells a waiting send that no connection will come
+}
+
+// releaseTimeout bounds the end of a connection, a dial in its handshake included.
+const releaseTimeout = 25 * time.Second
+
+// released waits until whatsmeow has let go of the connection that was closed or lost before, and ends what was still being
+// done for it.
+func (c *Client) released(ctx context.Context) error {
+	probe, cancel := context.WithCancel(ctx)
+	cancel() // a node is never written under a canceled context: the error alone tells whether there is a socket
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := c.cli.DangerousInternals().SendNode(probe, waBinary.Node{Tag: "probe"})
+		if errors.Is(err, whatsmeow.ErrNotConnected) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			for _, conn := range c.retired {
+				conn.cancel()
+			}
+			c.retired = nil
+			return nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("wait for the end of the connection before: %w", ctx.Err())
+		}
 	}
 }
 
@@ -128,18 +201,43 @@ func (c *Client) Disconnect() {
 func (c *Client) Logout(ctx context.Context) error {
 	c.mu.Lock()
 	conn, device := c.conn, c.device
-	c.conn = nil // what the server says to a logout is no event
-	c.mu.Unlock()
-	told := c.cli.Logout(ctx)
-	c.cli.Disconnect()
 	if conn != nil {
-		conn.cancel()
+		conn.leaving = true // what the server says to a logout is no event
 	}
-	if told == nil || device.IsEmpty() {
+	c.mu.Unlock()
+	err := errOffline
+	if conn != nil {
+		err = c.unlink(ctx, device)
+	}
+	if err != nil {
+		c.log.Warn("the phone was not told of the logout; it lists this device until it is removed there", "error", err)
+	}
+	c.Disconnect()
+	return c.deleteKeys(ctx, device)
+}
+
+// unlink asks WhatsApp to remove device. whatsmeow's own Logout also disconnects and deletes, in a race with the server,
+// which closes the connection of a removed device.
+func (c *Client) unlink(ctx context.Context, device types.JID) error {
+	_, err := c.cli.DangerousInternals().SendIQ(ctx, whatsmeow.DangerousInfoQuery{
+		Namespace: "md",
+		Type:      "set",
+		To:        types.ServerJID,
+		NoRetry:   true,
+		Content: []waBinary.Node{{
+			Tag:   "remove-companion-device",
+			Attrs: waBinary.Attrs{"jid": device, "reason": "user_initiated"},
+		}},
+	})
+	return err
+}
+
+// deleteKeys deletes device and all its Signal stores. Not through the client's own device, which whatsmeow clears in
+// parallel when the phone logs us out.
+func (c *Client) deleteKeys(ctx context.Context, device types.JID) error {
+	if device.IsEmpty() {
 		return nil
 	}
-	c.log.Warn("the phone was not told of the logout; it lists this device until it is removed there", "error", told)
-	// Not through the client's own device, which a logout by the phone clears in parallel.
 	if err := c.container.DeleteDevice(ctx, &store.Device{ID: &device}); err != nil {
 		return fmt.Errorf("delete the session's keys: %w", err)
 	}

@@ -19,6 +19,9 @@ const keepAliveFailures = 2
 // streamErrorGrace is how long the server may take to close the connection after it announced an error.
 const streamErrorGrace = 3 * time.Second
 
+// deleteTimeout bounds the deletion of the keys of a session that was logged out.
+const deleteTimeout = 10 * time.Second
+
 // handle takes every event of whatsmeow's. False keeps what caused it unacknowledged, so that WhatsApp delivers it again.
 // A panic is contained here: whatsmeow would contain it too, and acknowledge.
 func (c *Client) handle(event any) (handled bool) {
@@ -40,7 +43,7 @@ func (c *Client) handle(event any) (handled bool) {
 		if !e.OnConnect || e.Reason == events.ConnectFailureLoggedOut {
 			reason = gateway.ReasonDeviceRemoved
 		}
-		c.end(gateway.ClientEvent{Kind: gateway.ClientLoggedOut, Reason: reason, Detail: e.Reason.String()})
+		c.loggedOut(gateway.ClientEvent{Kind: gateway.ClientLoggedOut, Reason: reason, Detail: e.Reason.String()})
 	case *events.StreamReplaced:
 		c.end(gateway.ClientEvent{Kind: gateway.ClientReplaced, Reason: gateway.ReasonReplaced})
 	case *events.TemporaryBan:
@@ -107,6 +110,24 @@ func (c *Client) connected() {
 	c.emit(conn.ctx, event)
 }
 
+// loggedOut deletes the keys, which are worth nothing any more, and reports that. whatsmeow deletes them too, but its
+// attempt ends with the connection.
+func (c *Client) loggedOut(event gateway.ClientEvent) {
+	c.mu.Lock()
+	conn, device := c.conn, c.device
+	ours := conn != nil && !conn.leaving
+	c.mu.Unlock()
+	if !ours {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(conn.ctx), deleteTimeout)
+	defer cancel()
+	if err := c.deleteKeys(ctx, device); err != nil {
+		c.log.Warn("after a logout by the phone", "error", err)
+	}
+	c.end(event)
+}
+
 // disconnected reports the end of a connection that the server, the network or drop closed.
 func (c *Client) disconnected() {
 	if c.reportPaired() {
@@ -114,39 +135,44 @@ func (c *Client) disconnected() {
 	}
 	event := gateway.ClientEvent{Kind: gateway.ClientDisconnected, Reason: gateway.ReasonConnectionLost}
 	c.mu.Lock()
-	if c.conn != nil {
-		if c.conn.reason != gateway.ReasonNone {
-			event.Reason = c.conn.reason
-		}
-		if c.conn.pairing {
-			event = gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingFailed}
-		}
+	conn := c.conn
+	if conn == nil || !conn.dialled() {
+		c.mu.Unlock()
+		return // a late word of the connection before
+	}
+	// Not by retire: a send that waits for its acknowledgement may still get it through the next connection.
+	c.conn = nil
+	if conn.reason != gateway.ReasonNone {
+		event.Reason = conn.reason
 	}
 	c.mu.Unlock()
-	c.end(event)
+	conn.cancel()
+	if conn.pairing {
+		event = gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingFailed}
+	}
+	if !conn.leaving {
+		c.emit(context.WithoutCancel(conn.ctx), event)
+	}
 }
 
 // end reports the last event of the live connection and forgets it; without one it reports nothing.
 func (c *Client) end(event gateway.ClientEvent) {
-	c.mu.Lock()
-	conn := c.conn
-	c.conn = nil
-	c.mu.Unlock()
-	if conn == nil {
-		return
+	if old := c.retire(nil); old != nil && !old.leaving {
+		c.emit(context.WithoutCancel(old.ctx), event)
 	}
-	conn.cancel()
-	c.emit(context.WithoutCancel(conn.ctx), event)
 }
 
 // drop closes the live connection as if the other side had, so that its end is reported and a send that waits for its
 // acknowledgement survives a quick reconnect. Disconnect would end that send.
 func (c *Client) drop(reason gateway.SessionReason) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.conn != nil {
-		c.conn.reason = reason
-		c.conn.cancel()
+	conn := c.conn
+	if conn != nil {
+		conn.reason = reason
+	}
+	c.mu.Unlock()
+	if conn != nil {
+		conn.close()
 	}
 }
 
@@ -162,7 +188,7 @@ func (c *Client) closing(reason gateway.SessionReason) {
 	if conn == nil {
 		return
 	}
-	timer := time.AfterFunc(streamErrorGrace, conn.cancel)
+	timer := time.AfterFunc(streamErrorGrace, conn.close)
 	context.AfterFunc(conn.ctx, func() { timer.Stop() })
 }
 

@@ -73,7 +73,6 @@ func (c *Client) rotateCodes(ctx context.Context, codes []string) {
 	c.mu.Unlock()
 	if expired {
 		c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingTimeout})
-		c.cli.Disconnect()
 	}
 }
 
