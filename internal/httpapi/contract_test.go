@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -16,6 +17,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/httpapi"
 	"github.com/wapro/hub/internal/httpapi/spec"
 )
 
@@ -161,9 +163,40 @@ func TestErrorCatalogueListsExactlyTheCodes(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^### ([a-z0-9_]+)$").FindAllStringSubmatch(string(doc), -1) {
 		catalogued = append(catalogued, m[1])
 	}
+	for _, code := range codes {
+		_, text, _ := strings.Cut(string(doc), "\n### "+code+"\n\n")
+		entry, _, _ := strings.Cut(text, "\n### ")
+		status, answers := httpapi.StatusOf(gateway.Code(code))
+		if want := fmt.Sprintf("HTTP %d", status); answers != strings.HasPrefix(entry, want) || !answers && !strings.HasPrefix(entry, "Message. ") {
+			t.Errorf("%s answers %d; docs/errors.md says %.12q", code, status, entry)
+		}
+		if !strings.Contains(entry, "\nRemedy: ") {
+			t.Errorf("%s has no remedy", code)
+		}
+	}
 	slices.Sort(codes)
 	slices.Sort(catalogued)
 	if len(codes) < 40 || !slices.Equal(codes, catalogued) {
 		t.Errorf("codes of the domain:\n%s\ndocs/errors.md:\n%s", strings.Join(codes, " "), strings.Join(catalogued, " "))
+	}
+}
+
+// The drawing in docs/message-status.md shows every status, and no move that the domain forbids.
+func TestStatusDrawingIsWhatTheDomainAllows(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/message-status.md")
+	must(t, err)
+	drawn := map[gateway.Status]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^    (\w+) --> (\w+):`).FindAllStringSubmatch(string(doc), -1) {
+		from, to := gateway.Status(m[1]), gateway.Status(m[2])
+		if !from.CanMove(to) {
+			t.Errorf("%s --> %s is drawn and forbidden", from, to)
+		}
+		drawn[from], drawn[to] = true, true
+	}
+	for _, status := range gateway.Statuses() {
+		if !drawn[status] {
+			t.Errorf("%s is not drawn", status)
+		}
 	}
 }

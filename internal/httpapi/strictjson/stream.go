@@ -17,7 +17,11 @@ type stream struct {
 	start   int
 }
 
-// Read implements io.Reader.
+// longestEscape is the longest escape sequence: a surrogate pair.
+const longestEscape = len(`\ud83d\ude00`)
+
+// Read implements io.Reader. What has been read goes on at once; it never waits for more of the source with something
+// in hand.
 func (s *stream) Read(p []byte) (int, error) {
 	n := 0
 	for n < len(p) {
@@ -26,28 +30,20 @@ func (s *stream) Read(p []byte) (int, error) {
 			n, s.start, s.left = n+c, s.start+c, s.left-c
 			continue
 		}
-		if s.err != nil {
+		if s.err != nil || n > 0 && s.d.r.Buffered() == 0 {
 			break
 		}
-		run, err := s.run(len(p) - n)
-		copy(p[n:], run)
-		n += len(run)
-		if _, discardErr := s.d.r.Discard(len(run)); discardErr != nil {
-			s.err = fmt.Errorf("read body: %w", discardErr)
-			break
-		}
-		if err != nil {
+		run, err := s.run(p[n:])
+		n += run
+		switch {
+		case err != nil:
 			s.err = err
-			break
+		case run > 0:
+		case n > 0 && s.d.r.Buffered() < longestEscape:
+			return n, nil
+		default:
+			s.err = s.special()
 		}
-		if len(run) > 0 {
-			// What has arrived goes on at once; waiting for more could wait for the network.
-			if s.d.r.Buffered() == 0 {
-				break
-			}
-			continue
-		}
-		s.err = s.special()
 	}
 	if n > 0 {
 		return n, nil
@@ -55,26 +51,29 @@ func (s *stream) Read(p []byte) (int, error) {
 	return 0, s.err
 }
 
-// run returns the plain bytes that come next, at most limit; none when a quote, an escape or a control character is next.
-func (s *stream) run(limit int) ([]byte, error) {
+// run copies the plain bytes that come next to p; none when a quote, an escape or a control character is next.
+func (s *stream) run(p []byte) (int, error) {
 	if s.d.r.Buffered() == 0 {
 		if _, err := s.d.r.Peek(1); err != nil {
 			if errors.Is(err, io.EOF) {
-				return nil, s.d.fail(Syntax, "ends too early")
+				return 0, s.d.fail(Syntax, "ends too early")
 			}
-			return nil, fmt.Errorf("read body: %w", err)
+			return 0, fmt.Errorf("read body: %w", err)
 		}
 	}
-	ahead, err := s.d.r.Peek(min(s.d.r.Buffered(), limit))
+	ahead, err := s.d.r.Peek(min(s.d.r.Buffered(), len(p)))
 	if err != nil {
-		return nil, fmt.Errorf("read body: %w", err)
+		return 0, fmt.Errorf("read body: %w", err)
 	}
-	for i, c := range ahead {
-		if c == '"' || c == '\\' || c < ' ' {
-			return ahead[:i], nil
-		}
+	n := 0
+	for n < len(ahead) && ahead[n] != '"' && ahead[n] != '\\' && ahead[n] >= ' ' {
+		n++
 	}
-	return ahead, nil
+	copy(p, ahead[:n])
+	if _, err := s.d.r.Discard(n); err != nil {
+		return 0, fmt.Errorf("read body: %w", err)
+	}
+	return n, nil
 }
 
 // special reads what run stopped at.
