@@ -1,0 +1,306 @@
+package dispatch_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"testing"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+const (
+	alice = "4915550000001"
+	bob   = "4915550000002"
+	carol = "4915550000003"
+	group = "120363000000000001@g.us"
+)
+
+func TestEveryCauseHasItsOutcome(t *testing.T) {
+	t.Parallel()
+	type want struct {
+		verdict  gateway.VerdictKind
+		status   gateway.Status
+		phase    gateway.Phase
+		attempts int
+		code     gateway.Code
+	}
+	var (
+		retry = func(code gateway.Code) want {
+			return want{gateway.VerdictRetry, gateway.StatusSending, gateway.PhaseBackoff, 1, code}
+		}
+		hold = func(code gateway.Code) want {
+			return want{gateway.VerdictRetry, gateway.StatusSending, gateway.PhaseHeld, 0, code}
+		}
+		failed = func(code gateway.Code) want {
+			return want{gateway.VerdictDone, gateway.StatusFailed, gateway.PhaseNone, 1, code}
+		}
+		wait = want{gateway.VerdictGiveBack, gateway.StatusSending, gateway.PhaseOffline, 0, gateway.CodeSessionOffline}
+	)
+	missing := gateway.Errorf(gateway.CodeMediaLost, "the stored file is missing")
+	for _, test := range []struct {
+		e    gateway.SendError
+		want want
+	}{
+		{gateway.SendError{Cause: gateway.CauseOffline}, wait},
+		{gateway.SendError{Cause: gateway.CauseFenced}, wait},
+		{gateway.SendError{Cause: gateway.CauseStopped}, wait},
+		{gateway.SendError{Cause: gateway.CauseDisconnected, OnWire: true}, retry(gateway.CodeDisconnected)},
+		{gateway.SendError{Cause: gateway.CauseTimeout, OnWire: true}, retry(gateway.CodeTimeout)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 429}, retry(gateway.CodeThrottled)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 420}, retry(gateway.CodeThrottled)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 500}, retry(gateway.CodeServerError)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 599}, retry(gateway.CodeServerError)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 0}, retry(gateway.CodeServerError)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 400}, failed(gateway.CodeRejected)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 479}, failed(gateway.CodeRejected)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 403}, failed(gateway.CodeRejected)},
+		{gateway.SendError{Cause: gateway.CauseAck, Server: 463}, hold(gateway.CodeReachOutLimited)},
+		{gateway.SendError{Cause: gateway.CauseIQ, Server: 429}, hold(gateway.CodeRateOverLimit)},
+		{gateway.SendError{Cause: gateway.CauseIQ, Server: 503}, retry(gateway.CodeServerError)},
+		{gateway.SendError{Cause: gateway.CauseIQ, Server: 404}, retry(gateway.CodeServerError)},
+		{gateway.SendError{Cause: gateway.CauseNotOnWhatsApp}, failed(gateway.CodeNotOnWhatsApp)},
+		{gateway.SendError{Cause: gateway.CauseNoCiphertext}, retry(gateway.CodeNoCiphertext)},
+		{gateway.SendError{Cause: gateway.CauseUpload, Server: 500}, retry(gateway.CodeUploadFailed)},
+		{gateway.SendError{Cause: gateway.CauseUpload}, retry(gateway.CodeUploadFailed)},
+		{gateway.SendError{Cause: gateway.CauseUpload, Server: 413}, failed(gateway.CodeUploadFailed)},
+		{gateway.SendError{Cause: gateway.CauseMedia, Err: missing}, failed(gateway.CodeMediaLost)},
+		{gateway.SendError{Cause: gateway.CauseMedia, Err: &fs.PathError{Op: "open", Err: fs.ErrPermission}}, retry(gateway.CodeStorage)},
+		{gateway.SendError{Cause: gateway.CauseMedia, Err: fmt.Errorf("read: %w", context.DeadlineExceeded)}, retry(gateway.CodeTimeout)},
+		{gateway.SendError{Cause: gateway.CauseMedia, Err: fmt.Errorf("read: %w", context.Canceled)}, wait},
+		{gateway.SendError{Cause: gateway.CauseGroup}, failed(gateway.CodeGroupForbidden)},
+		{gateway.SendError{Cause: gateway.CauseStore}, retry(gateway.CodeStorage)},
+		{gateway.SendError{Cause: gateway.CauseInternal, OnWire: true}, retry(gateway.CodeInternal)},
+		{gateway.SendError{Cause: "a cause of tomorrow"}, retry(gateway.CodeInternal)},
+	} {
+		t.Run(fmt.Sprintf("%s %d %v", test.e.Cause, test.e.Server, test.e.Err), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fail(test.e)
+			m := w.accept(alice)
+			verdict := w.handle(m)
+			stored := w.stored(m)
+			got := want{verdict.Kind, stored.Status, stored.Phase, stored.Attempts, ""}
+			if stored.Error != nil {
+				got.code = stored.Error.Code
+			}
+			if got != test.want {
+				t.Errorf("got  %+v\nwant %+v", got, test.want)
+			}
+			if stored.Uncertain != test.e.OnWire {
+				t.Errorf("uncertain is %t, on wire was %t", stored.Uncertain, test.e.OnWire)
+			}
+			if stored.InFlight != "" {
+				t.Error("still in hand")
+			}
+			if verdict.Kind == gateway.VerdictRetry && !stored.NextAttemptAt.Equal(w.clock().Add(verdict.Delay)) {
+				t.Errorf("the ticket comes after %v, the message at %v", verdict.Delay, stored.NextAttemptAt)
+			}
+		})
+	}
+}
+
+func TestASentMessageUsesItsTicketUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.accept(alice)
+	if v := w.handle(m); v.Kind != gateway.VerdictDone {
+		t.Fatalf("verdict %v", v)
+	}
+	if got := w.stored(m); got.Status != gateway.StatusSent || got.RecipientJID != gateway.UserJID(alice) {
+		t.Fatalf("%s to %s", got.Status, got.RecipientJID)
+	}
+	if v := w.handle(m); v.Kind != gateway.VerdictDone || w.sends() != 1 {
+		t.Fatalf("a second ticket: %v after %d sends", v, w.sends())
+	}
+}
+
+func TestBackoffDoublesToItsCapAndAttemptsRunOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fail(gateway.SendError{Cause: gateway.CauseAck, Server: 500})
+	m := w.accept(alice)
+	// Half of each bound, as the scripted dice say.
+	for i, want := range []time.Duration{500, 1000, 2000, 4000, 8000, 16000, 32000} {
+		v := w.handle(m)
+		if v.Kind != gateway.VerdictRetry || v.Delay != want*time.Millisecond {
+			t.Fatalf("attempt %d: %+v, want a delay of %v ms", i+1, v, int(want))
+		}
+		if early := w.handle(m); early.Kind != gateway.VerdictDone || w.sends() != i+1 {
+			t.Fatalf("attempt %d: sent before it was due", i+1)
+		}
+		w.advance(v.Delay)
+	}
+	if v := w.handle(m); v.Kind != gateway.VerdictDone {
+		t.Fatalf("last attempt: %+v", v)
+	}
+	if got := w.stored(m); got.Status != gateway.StatusFailed || got.Attempts != gateway.MaxAttempts {
+		t.Fatalf("%s after %d attempts", got.Status, got.Attempts)
+	}
+}
+
+func TestNoAttemptIsPlannedBeyondTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fail(gateway.SendError{Cause: gateway.CauseAck, Server: 463})
+	m := w.accept(alice)
+	v := w.handle(m)
+	if v.Delay != time.Hour {
+		t.Fatalf("held for %v", v.Delay)
+	}
+	w.advance(m.ExpiresAt.Sub(w.clock()) - time.Minute)
+	if v = w.handle(m); v.Kind != gateway.VerdictRetry || v.Delay != time.Minute {
+		t.Fatalf("%+v, but it expires in a minute", v)
+	}
+	w.advance(time.Minute)
+	sends := w.sends()
+	if v = w.handle(m); v.Kind != gateway.VerdictDone || w.sends() != sends {
+		t.Fatalf("%+v after %d sends", v, w.sends()-sends)
+	}
+	if got := w.stored(m); got.Status != gateway.StatusExpired {
+		t.Fatalf("status %s", got.Status)
+	}
+}
+
+func TestATicketWhoseTurnWentToAnOlderMessageComesAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	older, newer := w.accept(alice), w.accept(bob)
+	if v := w.handle(newer); v.Kind != gateway.VerdictAgain {
+		t.Fatalf("verdict %+v", v)
+	}
+	if w.stored(older).Status != gateway.StatusSent || w.stored(newer).Status != gateway.StatusQueued {
+		t.Fatal("the newer message overtook")
+	}
+	if v := w.handle(newer); v.Kind != gateway.VerdictDone || w.stored(newer).Status != gateway.StatusSent {
+		t.Fatalf("verdict %+v", v)
+	}
+}
+
+func TestAnOlderMessageThatBacksOffGetsATicketOfItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fail(gateway.SendError{Cause: gateway.CauseTimeout})
+	older, newer := w.accept(alice), w.accept(bob)
+	if v := w.handle(newer); v.Kind != gateway.VerdictAgain {
+		t.Fatalf("verdict %+v", v)
+	}
+	if at := w.queue.tickets[older.ID]; !at.Equal(w.stored(older).NextAttemptAt) || at.IsZero() {
+		t.Fatalf("a ticket for %v, the message is due at %v", at, w.stored(older).NextAttemptAt)
+	}
+}
+
+func TestAMessageGivenBackByItsSessionIsTakenUpByAnyTicket(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fail(gateway.SendError{Cause: gateway.CauseOffline})
+	older, newer := w.accept(alice), w.accept(bob)
+	if v := w.handle(newer); v.Kind != gateway.VerdictGiveBack {
+		t.Fatalf("verdict %+v", v)
+	}
+	w.succeed()
+	if v := w.handle(newer); v.Kind != gateway.VerdictAgain || w.stored(older).Status != gateway.StatusSent {
+		t.Fatalf("verdict %+v, the older is %s", v, w.stored(older).Status)
+	}
+}
+
+func TestALostLeaseGivesTheTicketBackUntouched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.accept(alice)
+	w.fence.Epoch--
+	if v := w.handle(m); v.Kind != gateway.VerdictGiveBack || w.sends() != 0 {
+		t.Fatalf("verdict %+v after %d sends", v, w.sends())
+	}
+	if got := w.stored(m); got.Status != gateway.StatusQueued {
+		t.Fatalf("status %s", got.Status)
+	}
+}
+
+func TestAPanicOfTheSessionIsAFailedAttempt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.answer(func(context.Context, *gateway.Message) (gateway.Sent, error) { panic("boom") })
+	m := w.accept(alice)
+	if v := w.handle(m); v.Kind != gateway.VerdictRetry {
+		t.Fatalf("verdict %+v", v)
+	}
+	if got := w.stored(m); !got.Uncertain || got.Attempts != 1 || got.InFlight != "" {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestASendHasADeadline(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var limit time.Duration
+	w.answer(func(ctx context.Context, _ *gateway.Message) (gateway.Sent, error) {
+		deadline, _ := ctx.Deadline()
+		limit = time.Until(deadline)
+		return gateway.Sent{}, &gateway.SendError{Cause: gateway.CauseTimeout, Err: context.DeadlineExceeded}
+	})
+	w.handle(w.accept(alice))
+	if limit <= 0 || limit > 5*time.Second {
+		t.Fatalf("a text may take %v", limit)
+	}
+}
+
+func TestAnOutcomeIsRecordedAlthoughTheDatabaseFails(t *testing.T) {
+	t.Parallel()
+	for _, persist := range []bool{false, true} {
+		t.Run(fmt.Sprintf("persisted %t", persist), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.ledger.breakNext(3, persist)
+			m := w.accept(alice)
+			if v := w.handle(m); v.Kind != gateway.VerdictDone {
+				t.Fatalf("verdict %+v", v)
+			}
+			if got := w.stored(m); got.Status != gateway.StatusSent || w.sends() != 1 {
+				t.Fatalf("%s after %d sends", got.Status, w.sends())
+			}
+		})
+	}
+}
+
+// The handler is told to end while the database is away. The row is in the hands of this process, so nobody else would
+// ever record what came of it.
+func TestAnOutcomeThatCouldNotBeRecordedIsRecordedWithTheNextTicket(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ledger.breakNext(1_000_000, false)
+	m := w.accept(alice)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	ticket := gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority}
+	if v := w.Handle(ctx, w.fence, ticket); v.Kind != gateway.VerdictGiveBack {
+		t.Fatalf("verdict %+v", v)
+	}
+	w.ledger.breakNext(0, false)
+	if v := w.handle(m); v.Kind != gateway.VerdictDone {
+		t.Fatalf("verdict %+v", v)
+	}
+	if got := w.stored(m); got.Status != gateway.StatusSent || w.sends() != 1 {
+		t.Fatalf("%s after %d sends", got.Status, w.sends())
+	}
+}
+
+func TestTheEndOfTheHandlerDoesNotLoseItsOutcome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.answer(func(ctx context.Context, _ *gateway.Message) (gateway.Sent, error) {
+		cancel()
+		<-ctx.Done()
+		return gateway.Sent{}, &gateway.SendError{Cause: gateway.CauseStopped, OnWire: true, Err: ctx.Err()}
+	})
+	m := w.accept(alice)
+	ticket := gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority}
+	if v := w.Handle(ctx, w.fence, ticket); v.Kind != gateway.VerdictGiveBack {
+		t.Fatalf("verdict %+v", v)
+	}
+	if got := w.stored(m); !got.Uncertain || got.InFlight != "" || got.Attempts != 0 {
+		t.Fatalf("uncertain %t, in the hands of %q, %d attempts", got.Uncertain, got.InFlight, got.Attempts)
+	}
+}

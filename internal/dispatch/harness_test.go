@@ -1,0 +1,205 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/wapro/hub/internal/dispatch"
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/ledger"
+	"github.com/wapro/hub/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a dispatcher over a real store and ledger, with a scripted session and a clock that stands still.
+type world struct {
+	*dispatch.Dispatcher
+	t      *testing.T
+	store  *store.Store
+	ledger *brokenLedger
+	queue  *delayed
+	tenant gateway.Tenant
+	fence  gateway.Fence
+	made   int
+
+	mu   sync.Mutex
+	now  time.Time
+	send func(context.Context, *gateway.Message) (gateway.Sent, error)
+	sent []string // ids of messages handed to the session
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), queue: &delayed{}}
+	var err error
+	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{Clock: w.clock})
+	must(t, err)
+	t.Cleanup(func() { must(t, w.store.Close()) })
+	w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
+	must(t, err)
+	sessions, err := w.store.AcquireSessions(t.Context(), "worker", time.Minute, 10)
+	must(t, err)
+	w.fence = sessions[0].Fence()
+	w.ledger = &brokenLedger{Ledger: ledger.New(w.store, w.clock)}
+	w.Dispatcher = dispatch.New(dispatch.Deps{
+		Ledger: w.ledger, Sender: w, Sessions: w, Contacts: w.store, Queue: w.queue, Clock: w.clock,
+		Rand:    func() float64 { return 0.5 },
+		Options: dispatch.Options{SendTimeout: 5 * time.Second, StorePause: 5 * time.Millisecond},
+	})
+	w.succeed()
+	return w
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+// Send is the scripted session.
+func (w *world) Send(ctx context.Context, _ gateway.Fence, m *gateway.Message) (gateway.Sent, error) {
+	w.mu.Lock()
+	w.sent = append(w.sent, m.ID)
+	send := w.send
+	w.mu.Unlock()
+	return send(ctx, m)
+}
+
+func (w *world) answer(send func(context.Context, *gateway.Message) (gateway.Sent, error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.send = send
+}
+
+func (w *world) succeed() {
+	w.answer(func(_ context.Context, m *gateway.Message) (gateway.Sent, error) {
+		to := m.To
+		if !gateway.IsJID(to) {
+			to = gateway.UserJID(to)
+		}
+		return gateway.Sent{RecipientJID: to, At: w.clock()}, nil
+	})
+}
+
+func (w *world) fail(e gateway.SendError) {
+	if e.Err == nil {
+		e.Err = errors.New("scripted")
+	}
+	w.answer(func(context.Context, *gateway.Message) (gateway.Sent, error) { return gateway.Sent{}, &e })
+}
+
+func (w *world) sends() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.sent)
+}
+
+func (w *world) Session(ctx context.Context, tenantKey int64) (gateway.Session, error) {
+	return w.store.Session(ctx, tenantKey)
+}
+
+func (w *world) SetRestriction(ctx context.Context, f gateway.Fence, r gateway.Restriction) error {
+	_, err := w.store.UpdateSession(ctx, f, func(s *gateway.Session) { s.Restriction = r })
+	return err
+}
+
+func (w *world) restriction() gateway.Restriction {
+	w.t.Helper()
+	s, err := w.store.Session(w.t.Context(), w.tenant.Key)
+	must(w.t, err)
+	return s.Restriction
+}
+
+func (w *world) accept(to string) *gateway.Message {
+	w.t.Helper()
+	w.made++
+	m := &gateway.Message{
+		ID: fmt.Sprintf("m%03d", w.made), TenantKey: w.tenant.Key, TenantID: w.tenant.ID, To: to,
+		Type: gateway.TypeText, Text: "hello", Priority: gateway.PriorityNormal, WhatsAppID: fmt.Sprintf("3EB0%03d", w.made),
+		Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, CreatedAt: w.clock(), ExpiresAt: w.clock().Add(100 * time.Hour),
+	}
+	must(w.t, w.store.Accept(w.t.Context(), []*gateway.Message{m}, nil))
+	return m
+}
+
+func (w *world) handle(m *gateway.Message) gateway.Verdict {
+	w.t.Helper()
+	return w.Handle(w.t.Context(), w.fence, gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority})
+}
+
+func (w *world) stored(m *gateway.Message) gateway.Message {
+	w.t.Helper()
+	got, err := w.store.Message(w.t.Context(), m.TenantKey, m.ID)
+	must(w.t, err)
+	return got
+}
+
+// brokenLedger fails to record as often as it is told to.
+type brokenLedger struct {
+	*ledger.Ledger
+	mu       sync.Mutex
+	failures int
+	persist  bool // the outcome is written although an error is returned
+}
+
+var errBroken = errors.New("the database does not answer")
+
+func (l *brokenLedger) breakNext(n int, persist bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failures, l.persist = n, persist
+}
+
+func (l *brokenLedger) Record(ctx context.Context, f gateway.Fence, id string, o gateway.Outcome) (gateway.Message, error) {
+	l.mu.Lock()
+	broken, persist := l.failures > 0, l.persist
+	if broken {
+		l.failures--
+	}
+	l.mu.Unlock()
+	if broken && !persist {
+		return gateway.Message{}, errBroken
+	}
+	m, err := l.Ledger.Record(ctx, f, id, o)
+	if broken {
+		return gateway.Message{}, errBroken
+	}
+	return m, err
+}
+
+// delayed takes delayed tickets.
+type delayed struct {
+	mu      sync.Mutex
+	tickets map[string]time.Time
+}
+
+func (q *delayed) EnqueueAt(_ context.Context, ticket gateway.Ticket, at time.Time) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.tickets == nil {
+		q.tickets = make(map[string]time.Time)
+	}
+	q.tickets[ticket.MessageID] = at
+	return nil
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
