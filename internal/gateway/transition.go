@@ -81,6 +81,7 @@ func (m *Message) Apply(now time.Time, instance string, o Outcome) []Event {
 		m.NextAttemptAt = o.RetryAt
 		m.Error = &o.Failure
 		return []Event{m.event(now, fmt.Sprintf("Attempt %d: %s", m.Attempts, o.Failure.Message))}
+	default: // OutcomePermanent
 	}
 	if o.Failure.Code == CodeExpired && !m.Uncertain {
 		m.giveBack(PhaseNone, time.Time{}, o.Failure) // found too late right before the send: that was no attempt
@@ -99,8 +100,9 @@ func (m *Message) Cancel(now time.Time) ([]Event, error) {
 		m.settle(now)
 		m.Error = &Failure{Code: CodeCanceled, Message: "The message was canceled.", Retryable: true}
 		return []Event{m.move(now, StatusCanceled, "")}, nil
+	default:
+		return nil, Errorf(CodeNotCancelable, "the message is %s; only a message that was not claimed yet can be canceled", m.Status)
 	}
-	return nil, Errorf(CodeNotCancelable, "the message is %s; only a message that was not claimed yet can be canceled", m.Status)
 }
 
 // Late reports whether ExpiresAt has come at now.

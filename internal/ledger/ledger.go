@@ -104,8 +104,9 @@ func (l *Ledger) Receipt(ctx context.Context, tenantKey int64, ownJIDs []string,
 					return has, events, nil
 				case gateway.MatchLater:
 					return had, nil, errUnrecorded
+				default:
+					return had, nil, nil
 				}
-				return had, nil, nil
 			})
 		if !errors.Is(err, errUnrecorded) {
 			if err != nil {

@@ -9,9 +9,6 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-var insertMessage = `INSERT INTO messages (` + fixedColumns + `, ` + stateColumns + `)
-	VALUES (` + placeholders(1, fixedCount+stateCount) + `)`
-
 // Accept stores new messages with the first row of their history, in the order given; all of them or none. They are
 // on disk when it returns nil (I1). It assigns Seq, and rounds times to what a later read will give. With idem, the
 // answer for the reserved Idempotency-Key is stored in the same transaction: CodeIdempotencyBusy when another request

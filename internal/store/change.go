@@ -5,27 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"reflect"
-	"strconv"
 	"strings"
 
 	"github.com/wapro/hub/internal/gateway"
 )
 
-var (
-	updateMessage = `UPDATE messages SET ` + assignments(stateColumns) + `
-		WHERE id = $` + strconv.Itoa(stateCount+1)
-	appendEvent = `INSERT INTO message_events (message_id, n, status, at, detail)
-		SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3, $4 FROM message_events WHERE message_id = $1`
-)
-
-// assignments is "column = $1, ..." of a list of columns.
-func assignments(columns string) string {
-	names := strings.Split(columns, ",")
-	for i, name := range names {
-		names[i] = strings.TrimSpace(name) + ` = $` + strconv.Itoa(i+1)
-	}
-	return strings.Join(names, ", ")
-}
+const appendEvent = `INSERT INTO message_events (message_id, n, status, at, detail)
+	SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3, $4 FROM message_events WHERE message_id = $1`
 
 // Claim finds the message that ticket entitles to, lets apply begin its attempt, and stores that, all under the lease
 // f. The ticket's own message when it is due for another attempt; when it waits for its first, the oldest message of
@@ -62,7 +48,7 @@ func (s *Store) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticke
 }
 
 func (t *tx) claimable(ticket gateway.Ticket) (*gateway.Message, error) {
-	m, err := t.message(`WHERE m.id = $1 AND m.tenant_key = $2`, ticket.MessageID, ticket.TenantKey)
+	m, err := t.message(`WHERE id = $1 AND tenant_key = $2`, ticket.MessageID, ticket.TenantKey)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -85,7 +71,7 @@ func (t *tx) claimable(ticket gateway.Ticket) (*gateway.Message, error) {
 	if err != nil || id == m.ID {
 		return &m, err
 	}
-	m, err = t.message(`WHERE m.id = $1 AND m.tenant_key = $2`, id, ticket.TenantKey)
+	m, err = t.message(`WHERE id = $1 AND tenant_key = $2`, id, ticket.TenantKey)
 	return &m, err
 }
 
@@ -105,7 +91,7 @@ func (s *Store) Update(ctx context.Context, tenantKey int64, id string, f *gatew
 			}
 		}
 		var err error
-		m, err = t.message(`WHERE m.id = $1 AND m.tenant_key = $2`, id, tenantKey)
+		m, err = t.message(`WHERE id = $1 AND tenant_key = $2`, id, tenantKey)
 		if errors.Is(err, sql.ErrNoRows) {
 			return noMessage()
 		}
@@ -128,7 +114,7 @@ func (s *Store) Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
 ) error {
 	return s.write(ctx, "record receipt", func(t *tx) error {
 		for _, stanza := range r.StanzaIDs {
-			m, err := t.message(`WHERE m.stanza_id = $1 AND m.tenant_key = $2`, stanza, tenantKey)
+			m, err := t.message(`WHERE stanza_id = $1 AND tenant_key = $2`, stanza, tenantKey)
 			if errors.Is(err, sql.ErrNoRows) {
 				continue
 			}

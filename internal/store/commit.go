@@ -25,8 +25,8 @@ var errNoTurn = errors.New("the database's writer is not available")
 type queue struct {
 	turn    chan struct{} // holds one element while somebody commits
 	closed  chan struct{}
-	mu      *sync.Mutex
-	waiting *[]*job
+	mu      sync.Mutex
+	waiting []*job
 }
 
 type job struct {
@@ -35,8 +35,8 @@ type job struct {
 	done chan struct{}
 }
 
-func newQueue() queue {
-	return queue{turn: make(chan struct{}, 1), closed: make(chan struct{}), mu: &sync.Mutex{}, waiting: &[]*job{}}
+func newQueue() *queue {
+	return &queue{turn: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
 // write runs do in a transaction, together with other writes that wait at the same time; when do fails, its changes
@@ -85,29 +85,29 @@ func (s *Store) outcome(what string, j *job) error {
 	return nil
 }
 
-func (q queue) add(j *job) {
+func (q *queue) add(j *job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	*q.waiting = append(*q.waiting, j)
+	q.waiting = append(q.waiting, j)
 }
 
 // take removes the oldest jobs, maxBatch at most.
-func (q queue) take() []*job {
+func (q *queue) take() []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(len(*q.waiting), maxBatch)
-	batch := slices.Clone((*q.waiting)[:n])
-	*q.waiting = slices.Delete(*q.waiting, 0, n)
+	n := min(len(q.waiting), maxBatch)
+	batch := slices.Clone(q.waiting[:n])
+	q.waiting = slices.Delete(q.waiting, 0, n)
 	return batch
 }
 
 // withdraw removes j unless somebody took it already.
-func (q queue) withdraw(j *job) bool {
+func (q *queue) withdraw(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	i := slices.Index(*q.waiting, j)
+	i := slices.Index(q.waiting, j)
 	if i >= 0 {
-		*q.waiting = slices.Delete(*q.waiting, i, i+1)
+		q.waiting = slices.Delete(q.waiting, i, i+1)
 	}
 	return i >= 0
 }
@@ -129,7 +129,7 @@ func (s *Store) commitWaiting(ctx context.Context, j *job) error {
 	}
 	defer conn.Close() //nolint:errcheck // gives the connection back
 	batch := s.queue.take()
-	err = s.transact(conn, batch)
+	err = s.transact(context.WithoutCancel(ctx), conn, batch)
 	for _, j := range batch {
 		if j.err == nil {
 			j.err = err
@@ -151,20 +151,19 @@ func (s *Store) connect(ctx context.Context) (*sql.Conn, error) {
 }
 
 // transact runs the jobs in one transaction. A job's own error is left in it; the error returned is that of all. It
-// has no deadline that could hit between a job and its commit: SQLite bounds its own waits by busy_timeout.
+// must have no deadline that could hit between a job and its commit: SQLite bounds its own waits by busy_timeout.
 //
 // Jobs seldom fail after they have written something, and a savepoint for each costs a third of the throughput. So the
 // first try goes without; when one has to be undone, all are, and run again with savepoints.
-func (s *Store) transact(conn *sql.Conn, batch []*job) error {
-	err := s.try(conn, batch, false)
+func (s *Store) transact(ctx context.Context, conn *sql.Conn, batch []*job) error {
+	err := s.try(ctx, conn, batch, false)
 	if errors.Is(err, errUndo) && len(batch) > 1 {
-		err = s.try(conn, batch, true)
+		err = s.try(ctx, conn, batch, true)
 	}
 	return err
 }
 
-func (s *Store) try(conn *sql.Conn, batch []*job, isolated bool) (err error) {
-	ctx := context.Background()
+func (s *Store) try(ctx context.Context, conn *sql.Conn, batch []*job, isolated bool) (err error) {
 	sqlTx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -177,7 +176,7 @@ func (s *Store) try(conn *sql.Conn, batch []*job, isolated bool) (err error) {
 			err = errors.Join(err, rollback)
 		}
 	}()
-	t := &tx{sql: sqlTx, s: s, lastSeq: map[int64]int64{}}
+	t := &tx{ctx: ctx, sql: sqlTx, s: s, lastSeq: map[int64]int64{}}
 	for _, j := range batch {
 		if err := t.run(j, isolated); err != nil {
 			return err
@@ -224,6 +223,7 @@ func (t *tx) run(j *job, isolated bool) error {
 
 // tx is a write transaction, shared by the jobs of a batch.
 type tx struct {
+	ctx     context.Context // of the transaction, which the jobs' own contexts cannot end
 	sql     *sql.Tx
 	s       *Store
 	wrote   bool            // the job at hand has changed something
@@ -240,13 +240,20 @@ func (t *tx) call(do func(*tx) error) (err error) {
 	return do(t)
 }
 
-func (t *tx) exec(query string, args ...any) (changed int64, err error) {
-	ctx := context.Background()
-	var result sql.Result
+// prepared returns the prepared form of query, which the transaction closes, or nil.
+func (t *tx) prepared(query string) *sql.Stmt {
 	if stmt := t.s.writes.find(query); stmt != nil {
-		result, err = t.sql.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+		return t.sql.StmtContext(t.ctx, stmt)
+	}
+	return nil
+}
+
+func (t *tx) exec(query string, args ...any) (changed int64, err error) {
+	var result sql.Result
+	if stmt := t.prepared(query); stmt != nil { //nolint:sqlclosecheck // the transaction closes it
+		result, err = stmt.ExecContext(t.ctx, args...)
 	} else {
-		result, err = t.sql.ExecContext(ctx, query, args...)
+		result, err = t.sql.ExecContext(t.ctx, query, args...)
 	}
 	if err != nil {
 		return 0, err
@@ -258,19 +265,17 @@ func (t *tx) exec(query string, args ...any) (changed int64, err error) {
 
 // query returns rows; a statement with RETURNING counts as a change whatever it returns.
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
-	ctx := context.Background()
 	t.wrote = t.wrote || !strings.HasPrefix(query, "SELECT")
-	if stmt := t.s.writes.find(query); stmt != nil {
-		return t.sql.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+	if stmt := t.prepared(query); stmt != nil { //nolint:sqlclosecheck // the transaction closes it
+		return stmt.QueryContext(t.ctx, args...)
 	}
-	return t.sql.QueryContext(ctx, query, args...)
+	return t.sql.QueryContext(t.ctx, query, args...)
 }
 
 func (t *tx) row(query string, args ...any) scanner {
-	ctx := context.Background()
 	t.wrote = t.wrote || !strings.HasPrefix(query, "SELECT")
-	if stmt := t.s.writes.find(query); stmt != nil {
-		return t.sql.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+	if stmt := t.prepared(query); stmt != nil { //nolint:sqlclosecheck // the transaction closes it
+		return stmt.QueryRowContext(t.ctx, args...)
 	}
-	return t.sql.QueryRowContext(ctx, query, args...)
+	return t.sql.QueryRowContext(t.ctx, query, args...)
 }

@@ -7,21 +7,26 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-// The columns of a message in the order of messageArgs; the mutable ones come last, in the order of stateArgs.
+// A message's columns, those that never change first. messageArgs and scanMessage follow their order.
 const (
-	fixedColumns = `id, tenant_key, seq, stanza_id, recipient, type, body, lane, reference, bulk_id, retry_of,
-		media_mimetype, media_filename, media_size, media_sha256, media_voice, media_seconds, created_at, send_at, expires_at`
-	stateColumns = `recipient_jid, recipient_lid, status, phase, attempts, next_attempt_at, uncertain, deaths, in_flight,
-		error_code, error_message, error_retryable, sent_at, delivered_at, read_at, failed_at, updated_at, delivered_count, read_count`
+	fixedColumns = `id, tenant_key, seq, stanza_id, recipient, type, body, lane, reference, bulk_id, retry_of, media_mimetype,
+		media_filename, media_size, media_sha256, media_voice, media_seconds, created_at, send_at, expires_at`
+	stateColumns = `recipient_jid, recipient_lid, status, phase, attempts, next_attempt_at, uncertain, deaths, in_flight, error_code,
+		error_message, error_retryable, sent_at, delivered_at, read_at, failed_at, updated_at, delivered_count, read_count`
 	fixedCount = 20
 	stateCount = 19
 
-	selectMessage = `SELECT t.id, ` + fixedColumnsOfM + `, ` + stateColumnsOfM + `
-		FROM messages m JOIN tenants t ON t.tenant_key = m.tenant_key `
-	fixedColumnsOfM = `m.id, m.tenant_key, m.seq, m.stanza_id, m.recipient, m.type, m.body, m.lane, m.reference, m.bulk_id, m.retry_of,
-		m.media_mimetype, m.media_filename, m.media_size, m.media_sha256, m.media_voice, m.media_seconds, m.created_at, m.send_at, m.expires_at`
-	stateColumnsOfM = `m.recipient_jid, m.recipient_lid, m.status, m.phase, m.attempts, m.next_attempt_at, m.uncertain, m.deaths, m.in_flight,
-		m.error_code, m.error_message, m.error_retryable, m.sent_at, m.delivered_at, m.read_at, m.failed_at, m.updated_at, m.delivered_count, m.read_count`
+	selectMessage = `SELECT (SELECT t.id FROM tenants t WHERE t.tenant_key = messages.tenant_key),
+		` + fixedColumns + `, ` + stateColumns + ` FROM messages `
+	insertMessage = `INSERT INTO messages (` + fixedColumns + `, ` + stateColumns + `) VALUES (
+		$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+		$26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)`
+	updateMessage = `UPDATE messages SET
+		recipient_jid = $1, recipient_lid = $2, status = $3, phase = $4, attempts = $5, next_attempt_at = $6,
+		uncertain = $7, deaths = $8, in_flight = $9, error_code = $10, error_message = $11, error_retryable = $12,
+		sent_at = $13, delivered_at = $14, read_at = $15, failed_at = $16, updated_at = $17, delivered_count = $18,
+		read_count = $19
+		WHERE id = $20`
 )
 
 // messageArgs are the values of fixedColumns and stateColumns.

@@ -17,12 +17,12 @@ const (
 
 // Message reads one message of a tenant. CodeNotFound, also when it is another tenant's.
 func (s *Store) Message(ctx context.Context, tenantKey int64, id string) (gateway.Message, error) {
-	return s.oneMessage(ctx, `WHERE m.id = $1 AND m.tenant_key = $2`, id, tenantKey)
+	return s.oneMessage(ctx, `WHERE id = $1 AND tenant_key = $2`, id, tenantKey)
 }
 
 // MessageByStanza reads the message that a tenant sent or will send under a stanza id. CodeNotFound.
 func (s *Store) MessageByStanza(ctx context.Context, tenantKey int64, stanzaID string) (gateway.Message, error) {
-	return s.oneMessage(ctx, `WHERE m.stanza_id = $1 AND m.tenant_key = $2`, stanzaID, tenantKey)
+	return s.oneMessage(ctx, `WHERE stanza_id = $1 AND tenant_key = $2`, stanzaID, tenantKey)
 }
 
 func (s *Store) oneMessage(ctx context.Context, where string, args ...any) (gateway.Message, error) {
@@ -42,40 +42,40 @@ func noMessage() error { return gateway.Errorf(gateway.CodeNotFound, "there is n
 func (s *Store) Messages(ctx context.Context, tenantKey int64, f gateway.MessageFilter) ([]gateway.Message, error) {
 	var where strings.Builder
 	args := []any{tenantKey}
-	where.WriteString(`WHERE m.tenant_key = $1`)
+	where.WriteString(`WHERE tenant_key = $1`)
 	add := func(condition string, arg any) {
 		args = append(args, arg)
 		where.WriteString(` AND ` + strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
 	}
 	if f.Status != "" {
-		add(`m.status = ?`, f.Status)
+		add(`status = ?`, f.Status)
 	}
 	if f.To != "" {
-		add(`m.recipient = ?`, f.To)
+		add(`recipient = ?`, f.To)
 	}
 	if f.Type != "" {
-		add(`m.type = ?`, f.Type)
+		add(`type = ?`, f.Type)
 	}
 	if f.BulkID != "" {
-		add(`m.bulk_id = ? AND m.bulk_id <> ''`, f.BulkID) // the second part names the partial index
+		add(`bulk_id = ? AND bulk_id <> ''`, f.BulkID) // the second part names the partial index
 	}
 	if f.Reference != "" {
-		add(`m.reference = ? AND m.reference <> ''`, f.Reference)
+		add(`reference = ? AND reference <> ''`, f.Reference)
 	}
 	if !f.From.IsZero() {
-		add(`m.created_at >= ?`, micros(f.From))
+		add(`created_at >= ?`, micros(f.From))
 	}
 	if !f.Until.IsZero() {
-		add(`m.created_at < ?`, micros(f.Until))
+		add(`created_at < ?`, micros(f.Until))
 	}
 	if f.Before > 0 {
-		add(`m.seq < ?`, f.Before)
+		add(`seq < ?`, f.Before)
 	}
 	if f.Limit < 1 || f.Limit > maxList {
 		f.Limit = maxList
 	}
 	args = append(args, f.Limit)
-	rows, err := s.read(ctx, selectMessage+where.String()+` ORDER BY m.seq DESC LIMIT $`+strconv.Itoa(len(args)), args...)
+	rows, err := s.read(ctx, selectMessage+where.String()+` ORDER BY seq DESC LIMIT $`+strconv.Itoa(len(args)), args...)
 	list, err := all(rows, err, scanMessage)
 	if err != nil {
 		return nil, s.wrap("list messages", err)
@@ -88,7 +88,7 @@ func (s *Store) MessagesByID(ctx context.Context, tenantKey int64, ids []string)
 	found := make(map[string]gateway.Message, len(ids))
 	err := s.inParts(ids, func(list string, args []any) error {
 		args = append(args, tenantKey)
-		rows, err := s.read(ctx, selectMessage+`WHERE m.id IN (`+list+`) AND m.tenant_key = $`+strconv.Itoa(len(args)), args...)
+		rows, err := s.read(ctx, selectMessage+`WHERE id IN (`+list+`) AND tenant_key = $`+strconv.Itoa(len(args)), args...)
 		part, err := all(rows, err, scanMessage)
 		for _, m := range part {
 			found[m.ID] = m

@@ -12,17 +12,17 @@ type statements struct {
 	db *sql.DB
 	d  dialect
 
-	mu       *sync.Mutex
+	mu       sync.Mutex
 	prepared map[string]*sql.Stmt
 	wanted   map[string]struct{} // met in a transaction, to be prepared before the next
 }
 
-func newStatements(db *sql.DB, d dialect) statements {
-	return statements{db: db, d: d, mu: &sync.Mutex{}, prepared: map[string]*sql.Stmt{}, wanted: map[string]struct{}{}}
+func newStatements(db *sql.DB, d dialect) *statements {
+	return &statements{db: db, d: d, prepared: map[string]*sql.Stmt{}, wanted: map[string]struct{}{}}
 }
 
 // find returns the prepared query, or nil after noting that it is wanted.
-func (p statements) find(query string) *sql.Stmt {
+func (p *statements) find(query string) *sql.Stmt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stmt := p.prepared[query]
@@ -34,7 +34,7 @@ func (p statements) find(query string) *sql.Stmt {
 
 // prepareWanted prepares what the last transactions did without. A transaction cannot do it itself: preparing needs
 // the connection that it occupies.
-func (p statements) prepareWanted(ctx context.Context) error {
+func (p *statements) prepareWanted(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for query := range p.wanted {
@@ -49,7 +49,7 @@ func (p statements) prepareWanted(ctx context.Context) error {
 }
 
 // get prepares query at its first use.
-func (p statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
+func (p *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if stmt := p.prepared[query]; stmt != nil {
@@ -91,7 +91,7 @@ func all[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) ([]T, 
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells what matters
+	defer rows.Close()
 	list := []T{}
 	for rows.Next() {
 		item, err := scan(rows)

@@ -35,9 +35,9 @@ type Store struct {
 	writer *sql.DB // exactly one connection
 	reader *sql.DB
 
-	queue  queue
-	writes statements // prepared on writer
-	reads  statements // prepared on reader
+	queue  *queue
+	writes *statements // prepared on writer
+	reads  *statements // prepared on reader
 
 	closeOnce sync.Once
 	closeErr  error

@@ -70,8 +70,8 @@ func (s *Store) Postponed(ctx context.Context, tenantKey int64, lane gateway.Pri
 
 // Expirable lists messages of all tenants that wait although their ExpiresAt has come at now, longest late first.
 func (s *Store) Expirable(ctx context.Context, now time.Time, limit int) ([]gateway.Message, error) {
-	rows, err := s.read(ctx, selectMessage+`WHERE m.status IN ('queued', 'sending') AND m.expires_at > 0 AND m.expires_at <= $1
-		AND m.in_flight = '' ORDER BY m.expires_at LIMIT $2`, micros(now), limit)
+	rows, err := s.read(ctx, selectMessage+`WHERE status IN ('queued', 'sending') AND expires_at > 0 AND expires_at <= $1
+		AND in_flight = '' ORDER BY expires_at LIMIT $2`, micros(now), limit)
 	list, err := all(rows, err, scanMessage)
 	if err != nil {
 		return nil, s.wrap("list expired messages", err)
@@ -85,8 +85,8 @@ func (s *Store) InFlightElsewhere(ctx context.Context, f gateway.Fence, instance
 	if err := s.CheckFence(ctx, f); err != nil {
 		return nil, err
 	}
-	rows, err := s.read(ctx, selectMessage+`WHERE m.tenant_key = $1 AND m.in_flight <> '' AND m.in_flight <> $2
-		ORDER BY m.seq LIMIT $3`, f.TenantKey, instance, limit)
+	rows, err := s.read(ctx, selectMessage+`WHERE tenant_key = $1 AND in_flight <> '' AND in_flight <> $2
+		ORDER BY seq LIMIT $3`, f.TenantKey, instance, limit)
 	list, err := all(rows, err, scanMessage)
 	if err != nil {
 		return nil, s.wrap("list messages in flight elsewhere", err)

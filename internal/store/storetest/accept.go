@@ -190,7 +190,8 @@ func testBadAcceptFailsAlone(t *testing.T, open Opener) {
 // A caller that gives up gets what became of its messages: an error when none is stored, nil when they are.
 func testAcceptCanceled(t *testing.T, open Opener) {
 	w := newWorld(t, open)
-	gone, cancel := context.WithCancel(t.Context())
+	ctx := t.Context()
+	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	m := w.message(w.tenant, gateway.PriorityNormal)
 	if err := w.Accept(gone, []*gateway.Message{m}, nil); !errors.Is(err, context.Canceled) {
@@ -202,12 +203,12 @@ func testAcceptCanceled(t *testing.T, open Opener) {
 
 	var wg sync.WaitGroup
 	for i := range 200 {
-		ctx, cancel := context.WithCancel(t.Context())
 		m := newMessage(w.tenant, gateway.PriorityNormal, 1000+i, w.clock.Now())
+		giveUp, cancel := context.WithCancel(ctx)
 		wg.Go(cancel)
 		wg.Go(func() {
-			err := w.Accept(ctx, []*gateway.Message{m}, nil)
-			_, found := w.Message(t.Context(), w.tenant.Key, m.ID)
+			err := w.Accept(giveUp, []*gateway.Message{m}, nil)
+			_, found := w.Message(ctx, w.tenant.Key, m.ID)
 			if (err == nil) != (found == nil) {
 				t.Errorf("the caller was told %v, the database says %v", err, found)
 			}
@@ -216,13 +217,13 @@ func testAcceptCanceled(t *testing.T, open Opener) {
 	wg.Wait()
 
 	// Given up in the middle of its own transaction: committed, and told so.
-	ctx, cancelInside := context.WithCancel(t.Context())
+	inTheMiddle, cancelInside := context.WithCancel(ctx)
 	request := gateway.Idempotency{TenantKey: w.tenant.Key, Scope: "s", Key: "k", LockUntil: w.clock.Now().Add(time.Minute)}
 	if prior, err := w.ReserveIdempotency(t.Context(), request); prior != nil || err != nil {
 		t.Fatalf("got %v, %v", prior, err)
 	}
 	inside := w.message(w.tenant, gateway.PriorityNormal)
-	must(t, w.Accept(ctx, []*gateway.Message{inside}, &gateway.IdempotencyCompletion{
+	must(t, w.Accept(inTheMiddle, []*gateway.Message{inside}, &gateway.IdempotencyCompletion{
 		TenantKey: request.TenantKey, Scope: request.Scope, Key: request.Key,
 		Answer: func([]*gateway.Message) (gateway.IdempotencyAnswer, error) {
 			cancelInside()
