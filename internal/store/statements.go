@@ -38,7 +38,7 @@ func (p *statements) prepareWanted(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for query := range p.wanted {
-		stmt, err := p.db.PrepareContext(ctx, p.d.placeholders(query))
+		stmt, err := p.db.PrepareContext(ctx, p.d.placeholders(query)) //nolint:sqlclosecheck // closed with its pool
 		if err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func (p *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
 	if stmt := p.prepared[query]; stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := p.db.PrepareContext(ctx, p.d.placeholders(query))
+	stmt, err := p.db.PrepareContext(ctx, p.d.placeholders(query)) //nolint:sqlclosecheck // closed with its pool
 	if err == nil {
 		p.prepared[query] = stmt
 	}
@@ -71,7 +71,7 @@ func (r failedRow) Scan(...any) error { return r.err }
 
 // read queries the pool of readers.
 func (s *Store) read(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	stmt, err := s.reads.get(ctx, query)
+	stmt, err := s.reads.get(ctx, query) //nolint:sqlclosecheck // closed with its pool
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (s *Store) read(ctx context.Context, query string, args ...any) (*sql.Rows,
 }
 
 func (s *Store) readRow(ctx context.Context, query string, args ...any) scanner {
-	stmt, err := s.reads.get(ctx, query)
+	stmt, err := s.reads.get(ctx, query) //nolint:sqlclosecheck // closed with its pool
 	if err != nil {
 		return failedRow{err}
 	}
