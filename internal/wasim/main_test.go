@@ -22,7 +22,7 @@ import (
 	"github.com/wapro/hub/internal/wasim"
 )
 
-const deadline = 20 * time.Second
+const deadline = 60 * time.Second // generous: pairing alone costs a second of CPU under -race
 
 // rootKey is the private root key of every simulator here: whatsmeow has one trust anchor per process.
 func rootKey() [32]byte {
@@ -103,6 +103,24 @@ func newClient(t *testing.T, s *wasim.Server) *client {
 	return c
 }
 
+// reopen makes another client of the same paired device, as after a restart of its process.
+func (c *client) reopen(s *wasim.Server) *client {
+	c.t.Helper()
+	c.Disconnect()
+	store, err := c.container.GetDevice(testCtx(c.t), *c.Store.ID)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	other := &client{t: c.t, container: c.container, changed: make(chan struct{})}
+	other.Client = whatsmeow.NewClient(store, nil)
+	other.use(s)
+	c.t.Cleanup(func() {
+		other.Disconnect()
+		other.http.CloseIdleConnections()
+	})
+	return other
+}
+
 // use points the client at a simulator and listens to its events.
 func (c *client) use(s *wasim.Server) {
 	c.http = s.HTTPClient()
@@ -142,16 +160,29 @@ func await[T any](c *client, match func(T) bool) T {
 	}
 }
 
-func (c *client) count(match func(any) bool) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := 0
-	for _, evt := range c.seen {
-		if match(evt) {
-			n++
+// awaitCount waits until n events match.
+func (c *client) awaitCount(n int, match func(any) bool) {
+	c.t.Helper()
+	timeout := time.After(deadline)
+	for {
+		c.mu.Lock()
+		got := 0
+		for _, evt := range c.seen {
+			if match(evt) {
+				got++
+			}
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		if got >= n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			c.t.Fatalf("%d of %d events in time", got, n)
 		}
 	}
-	return n
 }
 
 // forget drops the events seen so far.

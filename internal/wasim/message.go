@@ -135,6 +135,9 @@ func (s *Server) route(from *device, n *waBinary.Node, to types.JID, id string) 
 		if !ok || a != recipient && a != from.account {
 			continue // not part of this chat
 		}
+		if slices.Contains(reached, a.lidJID(jid.Device)) {
+			continue // in a note to oneself clients name the phone twice
+		}
 		if err := r.add(a, jid.Device, node.GetChildrenByTag("enc")); err != nil {
 			return nil, err
 		}
