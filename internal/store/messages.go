@@ -47,7 +47,11 @@ func (s *Store) Messages(ctx context.Context, tenantKey int64, f gateway.Message
 		args = append(args, arg)
 		where.WriteString(` AND ` + strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
 	}
-	if f.Status != "" {
+	switch f.Status {
+	case "":
+	case gateway.StatusUnknown, gateway.StatusCanceled, gateway.StatusFailed, gateway.StatusExpired:
+		add(`status = ? AND status IN ('unknown', 'canceled', 'failed', 'expired')`, f.Status) // names the partial index
+	default:
 		add(`status = ?`, f.Status)
 	}
 	if f.To != "" {
@@ -57,7 +61,7 @@ func (s *Store) Messages(ctx context.Context, tenantKey int64, f gateway.Message
 		add(`type = ?`, f.Type)
 	}
 	if f.BulkID != "" {
-		add(`bulk_id = ? AND bulk_id <> ''`, f.BulkID) // the second part names the partial index
+		add(`bulk_id = ? AND bulk_id <> ''`, f.BulkID) // likewise
 	}
 	if f.Reference != "" {
 		add(`reference = ? AND reference <> ''`, f.Reference)

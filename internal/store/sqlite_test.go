@@ -160,8 +160,10 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		`SELECT id FROM messages WHERE stanza_id = 'x' AND tenant_key = 1`:                                            "messages_stanza",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND seq < 7 ORDER BY seq DESC LIMIT 50`:                         "messages_seq",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND bulk_id = 'x' AND bulk_id <> '' ORDER BY seq DESC LIMIT 50`: "messages_bulk",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND recipient = 'x' AND seq < 7 ORDER BY seq DESC LIMIT 50`:     "messages_recipient",
-		`SELECT 1 FROM messages WHERE tenant_key = 1 AND recipient_jid = 'x' AND sent_at > 0 LIMIT 1`:                 "messages_contact",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND status = 'failed' AND status IN ('unknown', 'canceled', 'failed', 'expired')
+			ORDER BY seq DESC LIMIT 50`: "messages_ended",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND recipient = 'x' AND seq < 7 ORDER BY seq DESC LIMIT 50`: "messages_recipient",
+		`SELECT 1 FROM messages WHERE tenant_key = 1 AND recipient_jid = 'x' AND sent_at > 0 LIMIT 1`:             "messages_contact",
 	} {
 		var plan strings.Builder
 		rows, err := s.Writer().QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query)

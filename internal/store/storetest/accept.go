@@ -276,6 +276,9 @@ func testList(t *testing.T, open Opener) {
 	if !slices.Equal(got, want) {
 		t.Fatalf("walked %d messages of %d", len(got), len(want))
 	}
+	_, err := w.Update(ctx, w.tenant.Key, want[1], nil,
+		func(m *gateway.Message) ([]gateway.Event, error) { return m.Cancel(w.clock.Now()) })
+	must(t, err)
 	count := func(f gateway.MessageFilter) int {
 		t.Helper()
 		page, err := w.Messages(ctx, w.tenant.Key, f)
@@ -298,6 +301,8 @@ func testList(t *testing.T, open Opener) {
 		{gateway.MessageFilter{BulkID: "bulk", To: "4915550000000"}, 15},
 		{gateway.MessageFilter{Type: gateway.TypeImage, Reference: "none"}, 0},
 		{gateway.MessageFilter{Status: gateway.StatusSent}, 0},
+		{gateway.MessageFilter{Status: gateway.StatusCanceled}, 1},
+		{gateway.MessageFilter{Status: gateway.StatusFailed}, 0},
 		{gateway.MessageFilter{Status: gateway.StatusQueued, Type: gateway.TypeImage}, 45},
 		{gateway.MessageFilter{From: from.CreatedAt, Until: to.CreatedAt}, 5},
 	} {

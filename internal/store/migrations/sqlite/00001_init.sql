@@ -119,6 +119,8 @@ CREATE INDEX messages_unfinished ON messages (tenant_key, lane, phase, next_atte
     WHERE status IN ('queued', 'sending');
 CREATE INDEX messages_expiry ON messages (expires_at) WHERE status IN ('queued', 'sending');
 CREATE INDEX messages_in_flight ON messages (tenant_key, seq) WHERE in_flight <> '';
+-- The list of what went wrong, which is a small part.
+CREATE INDEX messages_ended ON messages (tenant_key, status, seq) WHERE status IN ('unknown', 'canceled', 'failed', 'expired');
 CREATE INDEX messages_recipient ON messages (tenant_key, recipient, seq);
 CREATE INDEX messages_bulk ON messages (tenant_key, bulk_id, seq) WHERE bulk_id <> '';
 CREATE INDEX messages_reference ON messages (tenant_key, reference, seq) WHERE reference <> '';
