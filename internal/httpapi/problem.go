@@ -58,8 +58,9 @@ func statusOf(code gateway.Code) (status int, ok bool) {
 		return http.StatusServiceUnavailable, true
 	case gateway.CodeInternal:
 		return http.StatusInternalServerError, true
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 // title is the code as people read it: invalid_body is "Invalid body".

@@ -71,10 +71,12 @@ func (s *Server) StreamSessionEvents(c echo.Context, _ string) error {
 
 // endOfStream tells the end of a stream by its reader from one by an error.
 func (s *Server) endOfStream(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // streamed is what a stream's reader knows.

@@ -14,8 +14,9 @@ func reached(status, until gateway.Status) bool {
 	switch status {
 	case until, gateway.StatusCanceled, gateway.StatusFailed, gateway.StatusExpired, gateway.StatusUnknown:
 		return true
+	default:
+		return until.CanMove(status)
 	}
-	return until.CanMove(status)
 }
 
 // waiters holds the requests that wait for a message. While there are any, one goroutine asks for all their statuses in
@@ -45,7 +46,7 @@ func newWaiters(statuses func(context.Context, []string) (map[string]gateway.Sta
 // have changed. The error is gateway.CodeTooManyWaiters, or the end of ctx.
 func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, id string, until gateway.Status, d time.Duration) (moved bool, err error) {
 	one := &waiter{id: id, until: until, done: make(chan struct{})}
-	if !w.enter(one) {
+	if !w.enter(ctx, one) {
 		return false, gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d requests wait already; ask again without wait", w.limit)
 	}
 	defer w.leave(one)
@@ -61,7 +62,7 @@ func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, id string,
 	return true, nil
 }
 
-func (w *waiters) enter(one *waiter) bool {
+func (w *waiters) enter(ctx context.Context, one *waiter) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.waiting) >= w.limit {
@@ -70,7 +71,7 @@ func (w *waiters) enter(one *waiter) bool {
 	w.waiting[one] = struct{}{}
 	if !w.polling {
 		w.polling = true
-		go w.poll()
+		go w.poll(context.WithoutCancel(ctx)) // it outlives the request that began it
 	}
 	return true
 }
@@ -82,7 +83,7 @@ func (w *waiters) leave(one *waiter) {
 }
 
 // poll runs while somebody waits.
-func (w *waiters) poll() {
+func (w *waiters) poll(ctx context.Context) {
 	tick := time.NewTicker(w.interval)
 	defer tick.Stop()
 	failing := false
@@ -91,8 +92,8 @@ func (w *waiters) poll() {
 		if !ok {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), requestTime)
-		statuses, err := w.statuses(ctx, ids)
+		bounded, cancel := context.WithTimeout(ctx, requestTime)
+		statuses, err := w.statuses(bounded, ids)
 		cancel()
 		if err != nil {
 			if !failing {

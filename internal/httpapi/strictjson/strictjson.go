@@ -162,7 +162,7 @@ func (d *Decoder) Null() (bool, error) {
 		return false, err
 	}
 	if c == 'n' {
-		return true, d.rest("ull")
+		return true, d.rest("null"[1:])
 	}
 	if err := d.r.UnreadByte(); err != nil {
 		return false, fmt.Errorf("read body: %w", err)
@@ -178,9 +178,9 @@ func (d *Decoder) Bool() (bool, error) {
 	}
 	switch c {
 	case 't':
-		return true, d.rest("rue")
+		return true, d.rest("true"[1:])
 	case 'f':
-		return false, d.rest("alse")
+		return false, d.rest("false"[1:])
 	}
 	return false, d.notA(c, "must be true or false")
 }

@@ -279,7 +279,7 @@ func FuzzDecoder(f *testing.F) {
 
 // FuzzAccepts goes the other way: whatever a proper encoder makes of a text is read as that text.
 func FuzzAccepts(f *testing.F) {
-	for _, seed := range []string{"", "a", "é😀", "\"\\/\b\f\n\r\t\u2028<>&", strings.Repeat("long ", 3000)} {
+	for _, seed := range []string{"", "a", "é😀", "\"\\/\b\f\n\r\t\u2028<>&", strings.Repeat("long ", 60)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
