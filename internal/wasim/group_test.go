@@ -53,7 +53,9 @@ func TestGroupOfPhonesAndClients(t *testing.T) {
 	}
 
 	second := b.sendText(jid, "and back")
-	await(a, func(m *events.Message) bool { return m.Info.ID == second.ID && m.Message.GetConversation() == "and back" })
+	await(a, func(m *events.Message) bool {
+		return m.Info.ID == second.ID && m.Message.GetConversation() == "and back"
+	})
 	id, err := s.SendFrom(testCtx(t), carol, name, "from a phone")
 	if err != nil {
 		t.Fatal(err)

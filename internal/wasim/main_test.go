@@ -44,14 +44,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func testCtx(t *testing.T) context.Context {
+func testCtx(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func startServer(t *testing.T, cfg wasim.Config) *wasim.Server {
+func startServer(t testing.TB, cfg wasim.Config) *wasim.Server {
 	t.Helper()
 	cfg.RootKey = rootKey()
 	if cfg.ReadDelay == 0 {
@@ -72,7 +72,7 @@ func startServer(t *testing.T, cfg wasim.Config) *wasim.Server {
 // client is an unmodified whatsmeow client and the events it saw.
 type client struct {
 	*whatsmeow.Client
-	t         *testing.T
+	t         testing.TB
 	container *sqlstore.Container
 	http      *http.Client
 
@@ -81,7 +81,7 @@ type client struct {
 	changed chan struct{}
 }
 
-func newClient(t *testing.T, s *wasim.Server) *client {
+func newClient(t testing.TB, s *wasim.Server) *client {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "client.db")+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
 	if err != nil {
@@ -200,7 +200,7 @@ func (c *client) connect() {
 }
 
 // pairedClient pairs a fresh client with number and waits until it is connected.
-func pairedClient(t *testing.T, s *wasim.Server, number string) *client {
+func pairedClient(t testing.TB, s *wasim.Server, number string) *client {
 	t.Helper()
 	c := newClient(t, s)
 	c.connect()
@@ -230,7 +230,7 @@ func (c *client) awaitReceipt(id string, typ types.ReceiptType) *events.Receipt 
 	return await(c, func(r *events.Receipt) bool { return r.Type == typ && r.MessageIDs[0] == id })
 }
 
-func waitShown(t *testing.T, s *wasim.Server, number string, n int) []wasim.Shown {
+func waitShown(t testing.TB, s *wasim.Server, number string, n int) []wasim.Shown {
 	t.Helper()
 	shown, err := s.WaitShown(testCtx(t), number, n)
 	if err != nil {
