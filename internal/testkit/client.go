@@ -42,11 +42,12 @@ type Message struct {
 
 // Session is the API's session.
 type Session struct {
-	State       string `json:"state"`
-	Reason      string `json:"reason"`
-	Hint        string `json:"hint"`
-	JID         string `json:"jid"`
-	Number      string `json:"number"`
+	State       string    `json:"state"`
+	Reason      string    `json:"reason"`
+	Hint        string    `json:"hint"`
+	JID         string    `json:"jid"`
+	Number      string    `json:"number"`
+	Since       time.Time `json:"since"`
 	Restriction *struct {
 		Kind  string    `json:"kind"`
 		Until time.Time `json:"until"`
