@@ -86,6 +86,14 @@ func testLeases(t *testing.T, open Opener) {
 	if f = w.lease("heir", time.Minute); f.Epoch != 3 {
 		t.Fatalf("taken again under epoch %d", f.Epoch)
 	}
+	// A process that is alone takes everything at once, from whomever.
+	must(t, w.ReleaseAllSessions(ctx))
+	if err := w.CheckFence(ctx, f); !errors.Is(err, gateway.ErrFenced) {
+		t.Fatalf("a released lease holds: %v", err)
+	}
+	if taken, err := w.AcquireSessions(ctx, "alone", time.Minute, 10); err != nil || len(taken) != 4 {
+		t.Fatalf("took %d sessions of 4, %v", len(taken), err)
+	}
 }
 
 func testUpdateSession(t *testing.T, open Opener) {
