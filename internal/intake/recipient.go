@@ -71,11 +71,23 @@ func parseNumber(s string) (string, error) {
 	if len(rest) == len(s) {
 		digits = strings.TrimPrefix(digits, "00") // the international prefix of most countries
 	}
-	number, err := phonenumbers.Parse("+"+digits, "")
-	if err != nil || !phonenumbers.IsPossibleNumber(number) {
+	to, ok := e164(digits)
+	if !ok {
 		return "", errors.New(advice)
 	}
-	return strings.TrimPrefix(phonenumbers.Format(number, phonenumbers.E164), "+"), nil
+	// The library drops one zero that is dialled inside the country; where more follow it is anybody's guess what is meant.
+	if again, ok := e164(to); !ok || again != to {
+		return "", errors.New(advice)
+	}
+	return to, nil
+}
+
+func e164(digits string) (string, bool) {
+	number, err := phonenumbers.Parse("+"+digits, "")
+	if err != nil || !phonenumbers.IsPossibleNumber(number) {
+		return "", false
+	}
+	return strings.TrimPrefix(phonenumbers.Format(number, phonenumbers.E164), "+"), true
 }
 
 func onlyDigits(s string) bool {
