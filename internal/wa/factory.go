@@ -9,8 +9,10 @@ import (
 	"os"
 	"time"
 
+	"go.mau.fi/util/dbutil"
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/store/sqlstore"
+	"go.mau.fi/whatsmeow/store/sqlstore/upgrades"
 	"go.mau.fi/whatsmeow/types"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -54,6 +56,7 @@ const (
 // Factory makes the WhatsApp clients of a process. It is safe for concurrent use.
 type Factory struct {
 	opts      Options
+	db        *dbutil.Database
 	container *sqlstore.Container
 	transport *http.Transport
 	http      *http.Client // web sockets
@@ -69,13 +72,19 @@ func NewFactory(ctx context.Context, opts Options) (*Factory, error) {
 		opts.SendTimeout = defaultSendTimeout
 	}
 	opts.PairTimings = opts.PairTimings.withDefaults()
-	container := sqlstore.NewWithDB(opts.Database.Writer(), opts.Database.Dialect(), whatsmeowLog{log: opts.Log, module: "store"})
+	db, err := dbutil.NewWithDB(opts.Database.Writer(), opts.Database.Dialect())
+	if err != nil {
+		return nil, fmt.Errorf("wrap the database for whatsmeow: %w", err)
+	}
+	db.UpgradeTable, db.VersionTable = upgrades.Table, "whatsmeow_version" // as sqlstore names it
+	container := sqlstore.NewWithWrappedDB(db, whatsmeowLog{log: opts.Log, module: "store"})
 	if err := container.Upgrade(ctx); err != nil {
 		return nil, fmt.Errorf("migrate the WhatsApp tables: %w", err)
 	}
 	transport := newTransport(opts.Server)
 	return &Factory{
 		opts:      opts,
+		db:        db,
 		container: container,
 		transport: transport,
 		http:      &http.Client{Transport: transport},
@@ -117,8 +126,11 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 	g := &guard{
 		fencer: f.opts.Database,
 		fence:  session.Fence(),
-		known:  newIdentityCache(),
-		seen:   loginSeen,
+		transact: func(ctx context.Context, do func(context.Context) error) error {
+			return f.db.DoTxn(ctx, nil, contained(do))
+		},
+		known: newIdentityCache(),
+		seen:  loginSeen,
 	}
 	g.wrap(device)
 	c.container = device.Container // which checks the lease
@@ -140,4 +152,17 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 	cli.AddEventHandlerWithSuccessStatus(c.handle)
 	c.cli = cli
 	return c, nil
+}
+
+// contained turns a panic of do into its error: dbutil would leave the transaction open, and with it the one connection that
+// everybody writes through.
+func contained(do func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic in a transaction: %v", p)
+			}
+		}()
+		return do(ctx)
+	}
 }

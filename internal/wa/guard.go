@@ -23,10 +23,11 @@ type Fencer interface {
 // guard stands before the Signal stores of one client: it lets a write pass only under a valid lease, and records in the
 // send's proof what was written.
 type guard struct {
-	fencer Fencer
-	fence  gateway.Fence
-	known  *identityCache
-	seen   func(context.Context) // called when a connection has logged in, see guardedPreKeys
+	fencer   Fencer
+	fence    gateway.Fence
+	transact func(context.Context, func(context.Context) error) error
+	known    *identityCache
+	seen     func(context.Context) // called when a connection has logged in, see guardedPreKeys
 }
 
 // storeError marks a failure of our own database, so that it is told apart from WhatsApp's whatever wraps it.
@@ -45,13 +46,16 @@ func storeFailed(what string, err error) error {
 	return &storeError{what: what, err: err}
 }
 
-// write is the one place every Signal-store write passes. The lease is checked right before it; where a transaction is
-// to span the check and the write, it belongs here.
+// write is the one place every Signal-store write passes: one transaction holds the check of the lease and the write. On
+// SQLite nobody else can write while it lasts, so the lease that was checked is still held when it commits, although the check
+// itself reads beside it. It also makes one commit of what whatsmeow writes row by row, 812 prekeys at a pairing.
 func (g *guard) write(ctx context.Context, what string, write func(context.Context) error) error {
-	if err := g.fencer.CheckFence(ctx, g.fence); err != nil {
-		return storeFailed(what+": check the lease", err)
-	}
-	return storeFailed(what, write(ctx))
+	return storeFailed(what, g.transact(ctx, func(ctx context.Context) error {
+		if err := g.fencer.CheckFence(ctx, g.fence); err != nil {
+			return fmt.Errorf("check the lease: %w", err)
+		}
+		return write(ctx)
+	}))
 }
 
 // wrap puts the guard before device's Signal stores and takes away the stores of what the hub does not keep: names, chat

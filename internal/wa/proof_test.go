@@ -54,7 +54,10 @@ const phone, own = "12_1:0", "34_1:0"
 func guarded(inner *signalStore, f *fencer) *store.Device {
 	device := &store.Device{Initialized: true}
 	device.SetAllStores(inner)
-	g := &guard{fencer: f, known: newIdentityCache(), seen: func(context.Context) {}}
+	g := &guard{
+		fencer: f, known: newIdentityCache(), seen: func(context.Context) {},
+		transact: func(ctx context.Context, do func(context.Context) error) error { return do(ctx) },
+	}
 	g.wrap(device)
 	return device
 }
@@ -179,6 +182,13 @@ func TestSignalWritesNeedTheLease(t *testing.T) {
 		if err := write(); err != nil {
 			t.Errorf("%s with a lease: %v", name, err)
 		}
+	}
+}
+
+func TestPanicInATransactionIsAnError(t *testing.T) {
+	t.Parallel()
+	if err := contained(func(context.Context) error { panic("a bug") })(t.Context()); err == nil {
+		t.Error("the panic is lost")
 	}
 }
 
