@@ -23,7 +23,6 @@ func TestFaultsOfOneSend(t *testing.T) {
 		attempts [2]int // least and most
 		code     string // of the message's error
 		shown    int
-		event    string // a status that must be in the history
 	}
 	read := func(least, most int) want { return want{status: "read", attempts: [2]int{least, most}, shown: 1} }
 	for name, tc := range map[string]struct {

@@ -25,11 +25,10 @@ func (h *Hub) lockData(context.Context) error {
 		how = syscall.LOCK_EX
 	}
 	if err := syscall.Flock(int(file.Fd()), how|syscall.LOCK_NB); err != nil {
-		file.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("another hub uses %s: without REDIS_URL one process at a time may", h.cfg.DataDir())
+			err = fmt.Errorf("another hub uses %s: without REDIS_URL one process at a time may", h.cfg.DataDir())
 		}
-		return fmt.Errorf("lock %s: %w", path, err)
+		return errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
 	}
 	h.onStop("lock", func(context.Context) error { return file.Close() })
 	return nil

@@ -45,7 +45,7 @@ func TestMediaArriveAsWhatTheyAre(t *testing.T) {
 			t.Fatalf("%s: the phone shows %d messages", tc.mimetype, len(shown))
 		}
 		s := shown[0]
-		if string(s.Type) != want.Type || s.Filename != want.Filename || s.SHA256 != want.SHA256 || s.Size != want.Size || s.Caption != tc.caption {
+		if s.Type != want.Type || s.Filename != want.Filename || s.SHA256 != want.SHA256 || s.Size != want.Size || s.Caption != tc.caption {
 			t.Errorf("%s: the phone shows %+v, want %+v with caption %q", tc.mimetype, s, want, tc.caption)
 		}
 		if mediaType, _, _ := strings.Cut(s.Mimetype, ";"); !strings.HasPrefix(tc.mimetype, mediaType) {

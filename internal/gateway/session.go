@@ -1,6 +1,9 @@
 package gateway
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // SessionState is what a tenant's WhatsApp session is doing.
 type SessionState string
@@ -47,6 +50,8 @@ const (
 // Hint is the sentence that tells a person what to do about r.
 func (r SessionReason) Hint() string {
 	switch r {
+	case ReasonNone:
+		return ""
 	case ReasonNeverPaired, ReasonLogoutByUser:
 		return "Pair a phone: POST /api/{tenantId}/session/connect, then scan GET /api/{tenantId}/session/qr with WhatsApp > Linked devices."
 	case ReasonScanQR:
@@ -140,7 +145,7 @@ func (s *Session) Fence() Fence {
 }
 
 // ErrFenced is returned when a Fence no longer holds. The caller stops what it does for that session.
-var ErrFenced = &Error{Code: CodeConflict, Message: "the session's lease is held by another worker"}
+var ErrFenced = errors.New("the session's lease is held by another worker")
 
 // CommandKind is something the owner of a session is asked to do.
 type CommandKind string

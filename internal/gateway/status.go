@@ -67,6 +67,7 @@ func (s Status) CanMove(next Status) bool {
 		return next == StatusSent || next == StatusDelivered || next == StatusRead
 	case StatusSending:
 		return next != StatusCanceled && next.rank() > s.rank()
+	case StatusScheduled, StatusQueued, StatusDelivered, StatusRead:
 	}
 	return next.rank() > s.rank()
 }

@@ -28,7 +28,7 @@ var built struct { //nolint:gochecknoglobals // one build serves every test of t
 func Binary(t testing.TB) string {
 	t.Helper()
 	built.once.Do(func() {
-		dir, err := os.MkdirTemp("", "wapro-hub-test-")
+		dir, err := os.MkdirTemp("", "wapro-hub-test-") //nolint:usetesting // outlives the test that happens to build first
 		if err != nil {
 			built.err = err
 			return
@@ -86,7 +86,7 @@ func Run(t testing.TB, args []string, environ ...string) *Process {
 	readers.Go(func() { p.read(stderr, &p.stderr) })
 	go func() {
 		readers.Wait()
-		_ = p.cmd.Wait() //nolint:errcheck // a killed program has an error; tests look at what it did
+		_ = p.cmd.Wait() // a killed program has an error; tests look at what it did
 		close(p.done)
 	}()
 	t.Cleanup(func() {
@@ -176,14 +176,14 @@ func (p *Process) until(what string, get func() string) string {
 
 // Kill ends the program with SIGKILL and waits until it is gone.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() //nolint:errcheck // it may be gone already
+	_ = p.cmd.Process.Kill() // it may be gone already
 	<-p.done
 }
 
 // Terminate asks the program to stop with SIGTERM and waits until it is gone, at most d.
 func (p *Process) Terminate(d time.Duration) {
 	p.t.Helper()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may be gone already
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
 	select {
 	case <-p.done:
 	case <-time.After(d):

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"go.mau.fi/whatsmeow/util/keys"
-
 	"github.com/wapro/hub/internal/app"
 	"github.com/wapro/hub/internal/config"
 	"github.com/wapro/hub/internal/wasim"
@@ -57,7 +55,11 @@ func Start(t testing.TB, options ...Option) *World {
 		t.Fatal(err)
 	}
 	w.Sim = sim
-	t.Cleanup(func() { sim.Close() })
+	t.Cleanup(func() {
+		if err := sim.Close(); err != nil {
+			t.Errorf("close the simulator: %v", err)
+		}
+	})
 	w.StartHub()
 	t.Cleanup(w.StopHub)
 	return w
@@ -74,7 +76,7 @@ func Paired(t testing.TB, options ...Option) *World {
 // StartHub starts the hub on the World's data.
 func (w *World) StartHub() {
 	w.t.Helper()
-	public := keys.NewKeyPairFromPrivateKey(rootKey).Pub
+	public := w.Sim.RootKey()
 	cfg, err := config.Load(config.ProcessAPI, []string{
 		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "LEASE_TTL=2s",
 		"WHATSAPP_SERVER=" + w.Sim.Addr(), "WHATSAPP_ROOT_KEY=" + hex.EncodeToString(public[:]),

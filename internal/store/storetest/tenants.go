@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -184,7 +185,9 @@ func testIsolation(t *testing.T, open Opener) {
 	// A lease on one tenant's session opens nothing of another's.
 	f := w.lease("worker", time.Minute)
 	_, err = w.Claim(ctx, f, gateway.Ticket{TenantKey: other.Key, MessageID: twin.ID, Lane: twin.Priority}, begin(w.clock.Now(), f.Owner))
-	wantCode(t, err, gateway.CodeConflict)
+	if !errors.Is(err, gateway.ErrFenced) {
+		t.Fatalf("got %v, want ErrFenced", err)
+	}
 	if claimed := w.claimTicket(f, gateway.Ticket{TenantKey: w.tenant.Key, MessageID: twin.ID, Lane: twin.Priority}); claimed != nil {
 		t.Fatalf("claimed %s of another tenant", claimed.ID)
 	}
