@@ -351,10 +351,15 @@ func (c *conn) handleFrame(plain []byte) (err error) {
 		return c.handleIQ(n)
 	case "message":
 		return c.handleMessage(n)
-	case "receipt":
+	case "receipt", "ack":
+		if f := c.srv.faults.takeFor(c.device.account.number, describeConfirmation(n), DropBeforeAccept); f != nil {
+			c.drop()
+			return nil
+		}
+		if n.Tag == "ack" {
+			return c.handleAck(n)
+		}
 		return c.handleReceipt(n)
-	case "ack":
-		return c.handleAck(n)
 	}
 	return nil // presence, chat state, telemetry: nothing here depends on them
 }

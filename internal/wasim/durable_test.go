@@ -3,6 +3,7 @@ package wasim_test
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -195,4 +196,71 @@ func TestReplayAfterRestartIsShownOnce(t *testing.T) {
 	if shown := s.Shown(bob); len(shown) != 1 || len(shown[0].Decrypted) != 2 {
 		t.Errorf("the phone shows %+v", shown)
 	}
+}
+
+func TestLostConfirmationMeansOneMoreDelivery(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, wasim.Config{ReadDelay: -1})
+	c := pairedClient(t, s, alice)
+	script(t, s, wasim.Fault{Kind: wasim.DropBeforeAccept, Match: "ack"}) // the ack of the delivery receipt
+	resp := c.sendText(pn(bob), "hello")
+	c.awaitCount(2, func(evt any) bool {
+		r, ok := evt.(*events.Receipt)
+		return ok && r.MessageIDs[0] == resp.ID && (r.Type == types.ReceiptTypeDelivered || r.Type == types.ReceiptTypeSender)
+	})
+	waitPending(t, s, alice, 0)
+	if left := s.Faults(); len(left) != 0 {
+		t.Errorf("still planned: %+v", left)
+	}
+}
+
+// Everybody writes to everybody at once: phones are locked in one order, so nobody waits for ever, and nothing is lost.
+func TestManySendersAtOnce(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, wasim.Config{Dir: t.TempDir()})
+	clients := []*client{pairedClient(t, s, alice), pairedClient(t, s, bob)}
+	phones := []string{carol, "4915110000004", "4915110000005"}
+	group, err := s.CreateGroup(testCtx(t), alice, append([]string{bob}, phones...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jid, err := types.ParseJID(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rounds = 10
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		wg.Go(func() {
+			for range rounds {
+				for _, to := range []types.JID{pn(carol), pn(alice), pn(bob), jid} {
+					if _, err := c.SendMessage(testCtx(t), to, textMessage("from a client")); err != nil {
+						t.Errorf("sending: %v", err)
+					}
+				}
+			}
+		})
+	}
+	for _, phone := range phones {
+		wg.Go(func() {
+			for range rounds {
+				for _, to := range []string{alice, bob, phones[0], group} {
+					if _, err := s.SendFrom(testCtx(t), phone, to, "from a phone"); err != nil {
+						t.Errorf("sending: %v", err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// Carol: from both clients, from two other phones, and in the group from four others.
+	if shown := waitShown(t, s, carol, rounds*(2+2+4)); len(shown) != rounds*(2+2+4) {
+		t.Errorf("carol shows %d", len(shown))
+	}
+	// Alice: from bob, her own notes, from three phones, and in the group from four others.
+	if shown := waitShown(t, s, alice, rounds*(2+3+4)); len(shown) != rounds*(2+3+4) {
+		t.Errorf("alice shows %d", len(shown))
+	}
+	waitPending(t, s, alice, 0)
+	waitPending(t, s, bob, 0)
 }

@@ -48,7 +48,8 @@ type Fault struct {
 	Account, To string
 	// Match names the query it hits: an xmlns ("usync", "encrypt", "w:g2", ...) or one of prekeys, prekey-count,
 	// prekey-upload, usync-lid, usync-devices, usync-contact, media_conn, group-query, group-create, group-participating, logout,
-	// active, keepalive. Empty is every query for iq_error and iq_silent, and messages for the drops.
+	// active, keepalive; for the drops also receipt and ack, what clients confirm with. Empty is every query for iq_error and
+	// iq_silent, and messages for the drops.
 	Match string
 	// Times is how often it happens: 0 is once, negative until cleared.
 	Times int
@@ -282,7 +283,7 @@ func compareNumbers(x, y string) int {
 
 // stanzaInfo is what faults are matched against.
 type stanzaInfo struct {
-	tag   string // iq or message
+	tag   string // iq, message, receipt or ack
 	xmlns string
 	names []string    // what Match may say
 	about []types.JID // recipients of a message, subjects of a query
@@ -291,7 +292,7 @@ type stanzaInfo struct {
 func (q stanzaInfo) is(name string) bool { return slices.Contains(q.names, name) }
 
 func (q stanzaInfo) matchedBy(f *Fault) bool {
-	if f.Match == "" && q.tag == "iq" && f.Kind != IQError && f.Kind != IQSilent {
+	if f.Match == "" && q.tag != "message" && f.Kind != IQError && f.Kind != IQSilent {
 		return false
 	}
 	if f.Match != "" && !q.is(f.Match) {
@@ -306,6 +307,15 @@ func describeMessage(n *waBinary.Node, to types.JID) stanzaInfo {
 	q := stanzaInfo{tag: "message", names: []string{"message"}, about: []types.JID{to}}
 	if pn, ok := n.Attrs["peer_recipient_pn"].(types.JID); ok {
 		q.about = append(q.about, pn)
+	}
+	return q
+}
+
+// describeConfirmation is for the receipts and acks of clients, which a script can lose.
+func describeConfirmation(n *waBinary.Node) stanzaInfo {
+	q := stanzaInfo{tag: n.Tag, names: []string{n.Tag}}
+	if to, ok := n.Attrs["to"].(types.JID); ok {
+		q.about = append(q.about, to)
 	}
 	return q
 }

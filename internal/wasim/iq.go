@@ -1,6 +1,7 @@
 package wasim
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -67,7 +68,7 @@ func (c *conn) handleIQ(n *waBinary.Node) error {
 		return nil
 	}
 	content, err := c.answerIQ(n, q)
-	if failed, ok := err.(iqError); ok { //nolint:errorlint // never wrapped
+	if failed, ok := errors.AsType[iqError](err); ok {
 		c.iqFailed(n, failed.code)
 		return nil
 	}

@@ -63,13 +63,12 @@ func (c *conn) handleMessage(n *waBinary.Node) error {
 		return nil
 	}
 	r, err := s.route(c.device, n, to, id)
-	var refused ackError
-	switch {
-	case errors.As(err, &refused):
+	if refused, ok := errors.AsType[ackError](err); ok {
 		ack["error"] = refused.code
 		c.send(waBinary.Node{Tag: "ack", Attrs: ack})
 		return nil
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	b, err := s.accept(r)
@@ -126,6 +125,12 @@ func (s *Server) route(from *device, n *waBinary.Node, to types.JID, id string) 
 	}
 	participants, ok := n.GetOptionalChildByTag("participants")
 	if !ok { // a retry or a message to the own phone: for one device alone
+		if chat, ok := n.Attrs["recipient"].(types.JID); ok { // a retry for an own device names the chat apart
+			if a, ok := s.lookup(chat); ok {
+				pn = a.pnJID(0)
+			}
+			r.to = chat
+		}
 		return r, r.add(recipient, to.Device, n.GetChildrenByTag("enc"))
 	}
 	reached := []types.JID{r.sender.lidJID(r.device)}
