@@ -15,7 +15,7 @@ import (
 )
 
 // deadline bounds every wait of these tests.
-const deadline = 10 * time.Second
+const deadline = 60 * time.Second
 
 // script is a WhatsApp that does what a test says, for what needs no WhatsApp: leases, panics, order of stopping. What
 // needs one is tested against the simulator in the tests of wa and of app.

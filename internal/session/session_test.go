@@ -13,7 +13,12 @@ import (
 	"github.com/wapro/hub/internal/session"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if err := trustSimulators(); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const jid = "49151000001:3@s.whatsapp.net"
 

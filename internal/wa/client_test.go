@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"go.mau.fi/whatsmeow/types"
+	"go.mau.fi/whatsmeow/types/events"
+
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/wasim"
 )
@@ -295,5 +298,62 @@ func TestLogoutUnlinksTheDevice(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestUnansweredKeepalivesEndTheConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	l.reconnect.Store(true)
+	if l.handle(&events.KeepAliveTimeout{ErrorCount: 1}); l.online() == nil {
+		t.Error("one unanswered keepalive ended the connection")
+	}
+	l.handle(&events.KeepAliveTimeout{ErrorCount: 2})
+	e, from := l.awaitKind(gateway.ClientDisconnected, 0)
+	if e.Reason != gateway.ReasonConnectionLost {
+		t.Errorf("ended as %s", e.Reason)
+	}
+	l.awaitKind(gateway.ClientConnected, from)
+	l.sends(text(bob, "after"))
+	w.shows(bob, "after")
+}
+
+func TestConnectingAgainReplacesTheConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	seen := l.seen()
+	if err := l.Connect(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitKind(gateway.ClientConnected, seen)
+	l.sends(text(bob, "after"))
+	w.shows(bob, "after")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.events {
+		if e.Kind == gateway.ClientDisconnected {
+			t.Errorf("the end of the replaced connection was reported: %+v", e)
+		}
+	}
+}
+
+func TestPanicInAHandlerKeepsTheReceiptUnacknowledged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	l.Client.on = func(context.Context, gateway.ClientEvent) error { panic("a bug") }
+	bobLID := types.NewJID("12345", types.HiddenUserServer)
+	receipt := &events.Receipt{
+		MessageSource: types.MessageSource{Chat: bobLID, Sender: bobLID}, Type: types.ReceiptTypeRead, MessageIDs: []string{"A"},
+	}
+	if l.handle(receipt) {
+		t.Error("a receipt whose handler panicked would be acknowledged")
+	}
+	pn, _ := l.own()
+	receipt.Sender = pn
+	if !l.handle(receipt) {
+		t.Error("our own receipt was passed on")
 	}
 }

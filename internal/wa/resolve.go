@@ -2,6 +2,7 @@ package wa
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.mau.fi/whatsmeow/types"
@@ -60,7 +61,7 @@ func (c *Client) resolve(ctx context.Context, m *gateway.Message) (recipient, er
 }
 
 // errNotOnWhatsApp says that a number has no account.
-var errNotOnWhatsApp = fmt.Errorf("the number is not on WhatsApp")
+var errNotOnWhatsApp = errors.New("the number is not on WhatsApp")
 
 // ask asks WhatsApp who has the number pn. The answer may be another number, where a country's numbers have two forms.
 func (c *Client) ask(ctx context.Context, pn types.JID) (recipient, error) {

@@ -98,14 +98,8 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 		ID: m.WhatsAppID, Timeout: c.opts.AckTimeout,
 	})
 	a.timings = resp.DebugTimings
-	if errors.Is(err, errUnreached) && !to.asked {
-		// A known contact may have left WhatsApp since.
-		if _, gone := c.ask(ctx, to.pn); !to.pn.IsEmpty() && errors.Is(gone, errNotOnWhatsApp) {
-			return gateway.Sent{}, gone
-		}
-	}
 	if err != nil {
-		return gateway.Sent{}, err
+		return gateway.Sent{}, c.whyUnreached(ctx, to, err)
 	}
 
 	sent := to.sent()
@@ -115,7 +109,7 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 	}
 	if !a.group {
 		if !a.proof.reached(a.proof.require) {
-			return gateway.Sent{}, errUnreached
+			return gateway.Sent{}, c.whyUnreached(ctx, to, errUnreached)
 		}
 		return sent, nil
 	}
@@ -125,6 +119,17 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 		return gateway.Sent{}, fmt.Errorf("none of %d members: %w", others, errUnreached)
 	}
 	return sent, nil
+}
+
+// whyUnreached turns errUnreached into errNotOnWhatsApp for a known contact that has left WhatsApp since.
+func (c *Client) whyUnreached(ctx context.Context, to recipient, err error) error {
+	if !errors.Is(err, errUnreached) || to.asked || to.pn.IsEmpty() {
+		return err
+	}
+	if _, gone := c.ask(ctx, to.pn); errors.Is(gone, errNotOnWhatsApp) {
+		return gone
+	}
+	return err
 }
 
 // missed lists the members of a group, ourselves excepted, whose phone got no ciphertext, of how many others.
