@@ -180,8 +180,9 @@ func (d *Dispatcher) verdict(ctx context.Context, ticket gateway.Ticket, m *gate
 	case gateway.PhaseOffline:
 		// The next claim in this lane takes the message up again, whichever ticket leads to it.
 		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
+	default:
+		return gateway.Verdict{Kind: gateway.VerdictDone} // in other hands by now
 	}
-	return gateway.Verdict{Kind: gateway.VerdictDone} // in other hands by now
 }
 
 // attempt sends m unless a restriction forbids it, and judges what came of it.
@@ -214,8 +215,9 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 		return d.at(m, outcome, d.Clock().Add(d.backoff(m.Attempts)))
 	case gateway.OutcomeHold:
 		return d.at(m, outcome, d.restrict(ctx, fence, m, failed, restriction))
+	default:
+		return outcome
 	}
-	return outcome
 }
 
 // send bounds a send and contains its panic (I6).

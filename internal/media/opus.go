@@ -36,7 +36,7 @@ func (s *Store) opusSeconds(ctx context.Context, sha256 string, preSkip int64) (
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	tail, err := readTail(f)
 	if err != nil {
 		return 0, fmt.Errorf("measure a voice note: %w", err)

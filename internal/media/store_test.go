@@ -38,6 +38,13 @@ func put(t *testing.T, s *media.Store, content []byte) gateway.Blob {
 	return blob
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func hash(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
@@ -84,7 +91,7 @@ func TestAFileIsReadAsItWasPut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	got, err := io.ReadAll(f)
 	if err != nil || !bytes.Equal(got, content) {
 		t.Fatalf("read %d bytes, %v", len(got), err)
@@ -173,7 +180,7 @@ func TestTooMuchInFlightIsBusyUntilItIsDone(t *testing.T) {
 	}
 	_, err := s.Put(t.Context(), bytes.NewReader(make([]byte, 800)))
 	code(t, err, gateway.CodeMediaBusy)
-	feed.Close()
+	must(t, feed.Close())
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +208,7 @@ func TestAMissingOrDamagedFileIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Close()
+	must(t, f.Close())
 }
 
 func TestOpenRemovesWhatADeadProcessLeft(t *testing.T) {

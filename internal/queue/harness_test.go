@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // nextTenant gives each test tenants of its own, so that tests can share a real Redis.
-var nextTenant atomic.Int64 //nolint:gochecknoglobals // see above
+var nextTenant atomic.Int64
 
 func tenantKeys(n int64) []int64 {
 	last := nextTenant.Add(n)
@@ -52,7 +52,7 @@ func newRedis(t *testing.T) redis.UniversalClient {
 	if err := client.FlushDB(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close() })
+	t.Cleanup(func() { client.Close() }) //nolint:errcheck // the test is over
 	return client
 }
 

@@ -210,9 +210,9 @@ func TestEnqueueFailsQuicklyWithoutRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	defer silent.Close() //nolint:errcheck // the test is over
 	client := redis.NewClient(&redis.Options{Addr: silent.Addr().String(), ReadTimeout: 2 * time.Second, MaxRetries: -1})
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // the test is over
 	opts := quick()
 	opts.EnqueueTimeout = 200 * time.Millisecond
 	q := queue.New(client, opts)

@@ -54,7 +54,7 @@ type serverClient struct {
 
 func newServerClient(shared redis.UniversalClient) redis.UniversalClient {
 	nowhere := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", Protocol: 2})
-	nowhere.Close() // a closed client dials nothing and fails at once
+	nowhere.Close() //nolint:errcheck // a closed client dials nothing and fails at once
 	return &serverClient{UniversalClient: shared, nowhere: nowhere}
 }
 

@@ -151,7 +151,7 @@ func TestWorkGoesOnAfterRedisWasAway(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1, DialerRetries: 1})
-	t.Cleanup(func() { client.Close() })
+	t.Cleanup(func() { client.Close() }) //nolint:errcheck // the test is over
 	q := start(t, client, quick())
 	keys := tenantKeys(2)
 	busy, idle := keys[0], keys[1]

@@ -75,7 +75,7 @@ func (q *Queue) push(ctx context.Context, at time.Time, tickets []gateway.Ticket
 			return nil, fmt.Errorf("encode ticket: %w", err)
 		}
 		opts := []asynq.Option{
-			asynq.Queue(queueName(ticket.TenantKey, ticket.Lane)), asynq.TaskID(ids[i]),
+			asynq.Queue(queueName(ticket.TenantKey, ticket.Lane)), asynq.TaskID(ids[i]), //nolint:gosec // there are as many ids as tickets
 			asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout), asynq.Retention(0),
 		}
 		if !at.IsZero() {

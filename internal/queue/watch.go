@@ -269,7 +269,7 @@ func (q *Queue) sweep(ctx context.Context, since time.Time) bool {
 // the sweep.
 func (q *Queue) listen(ctx context.Context) {
 	subscription := q.redis.Subscribe(ctx, wakeChannel)
-	defer subscription.Close()
+	defer subscription.Close() //nolint:errcheck // the loop is over
 	signals := subscription.Channel(redis.WithChannelSize(signalsHeld))
 	for {
 		select {

@@ -32,7 +32,7 @@ func Start() (client redis.UniversalClient, stop func(), err error) {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	return c, sync.OnceFunc(func() {
-		c.Close()
+		c.Close() //nolint:errcheck // the broker goes too
 		stopClock()
 		server.Close()
 	}), nil

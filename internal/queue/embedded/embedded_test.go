@@ -55,7 +55,7 @@ func TestOnlyTheReturnedClientGetsIn(t *testing.T) {
 		t.Fatalf("a %T", client)
 	}
 	stranger := redis.NewClient(&redis.Options{Addr: own.Options().Addr, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
-	defer stranger.Close()
+	defer stranger.Close() //nolint:errcheck // the test is over
 	if err := stranger.Ping(t.Context()).Err(); err == nil {
 		t.Fatal("a stranger got in")
 	}
