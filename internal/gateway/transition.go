@@ -228,10 +228,10 @@ func (m *Message) event(now time.Time, detail string) Event {
 	return Event{MessageID: m.ID, TenantKey: m.TenantKey, Status: m.Status, At: now, Detail: detail}
 }
 
-// notBefore is at, or now when at is unknown, but no earlier than floor: WhatsApp's clock has whole seconds and is
-// not ours, and a message must not seem to be sent before it was accepted.
+// notBefore is at, or now when at is unknown or means the present second, but no earlier than floor: WhatsApp's clock
+// has whole seconds and is not ours, and a message must not seem to be sent before it was accepted.
 func (m *Message) notBefore(at, now, floor time.Time) time.Time {
-	if at.IsZero() {
+	if age := now.Sub(at); at.IsZero() || age >= 0 && age < time.Second {
 		at = now
 	}
 	if at.Before(floor) {
