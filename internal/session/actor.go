@@ -199,6 +199,7 @@ func (a *actor) finish(ctx context.Context, how ending) {
 			a.setState(ctx, gateway.SessionOffline, gateway.ReasonShutdown)
 		case gateway.SessionPairing:
 			a.setState(ctx, gateway.SessionUnpaired, gateway.ReasonPairingFailed)
+		default: // what holds goes on holding
 		}
 		if a.unsaved {
 			a.save(ctx)

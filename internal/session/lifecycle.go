@@ -173,7 +173,7 @@ func (a *actor) dial(ctx context.Context, l *link, dial func(context.Context) er
 	})
 	go func() {
 		var err error
-		if a.contained(func() { err = a.dialNow(l, timeout, dial) }) {
+		if a.contained(func() { err = a.dialNow(l, timeout, dial) }) { //nolint:contextcheck // a dial ends with its client
 			err = errors.New("panic while connecting")
 		}
 		if err == nil {

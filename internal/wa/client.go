@@ -122,7 +122,7 @@ func (c *Client) dial(ctx context.Context, pairing bool) error {
 	defer context.AfterFunc(ctx, conn.close)()
 	err := c.released(ctx)
 	if err == nil {
-		err = c.cli.ConnectContext(conn.ctx)
+		err = c.cli.ConnectContext(conn.ctx) //nolint:contextcheck // the context of the connection outlives that of the dial
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -150,7 +150,7 @@ func (c *Client) retire(next *connection) (old *connection) {
 	}
 	c.mu.Unlock()
 	if old != nil {
-		c.cli.DangerousInternals().ExpectDisconnect() // else whatsmeow reports the end, at a time when next may be live
+		c.internals().ExpectDisconnect() // else whatsmeow reports the end, at a time when next may be live
 		old.close()
 	}
 	return old
@@ -176,7 +176,7 @@ func (c *Client) released(ctx context.Context) error {
 	probe, cancel := context.WithCancel(ctx)
 	cancel() // a node is never written under a canceled context: the error alone tells whether there is a socket
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		err := c.cli.DangerousInternals().SendNode(probe, waBinary.Node{Tag: "probe"})
+		err := c.internals().SendNode(probe, waBinary.Node{Tag: "probe"})
 		if errors.Is(err, whatsmeow.ErrNotConnected) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -212,14 +212,14 @@ func (c *Client) Logout(ctx context.Context) error {
 	if err != nil {
 		c.log.Warn("the phone was not told of the logout; it lists this device until it is removed there", "error", err)
 	}
-	c.Disconnect()
+	c.Disconnect() //nolint:contextcheck // bounded by itself
 	return c.deleteKeys(ctx, device)
 }
 
 // unlink asks WhatsApp to remove device. whatsmeow's own Logout also disconnects and deletes, in a race with the server,
 // which closes the connection of a removed device.
 func (c *Client) unlink(ctx context.Context, device types.JID) error {
-	_, err := c.cli.DangerousInternals().SendIQ(ctx, whatsmeow.DangerousInfoQuery{
+	_, err := c.internals().SendIQ(ctx, whatsmeow.DangerousInfoQuery{
 		Namespace: "md",
 		Type:      "set",
 		To:        types.ServerJID,
@@ -242,6 +242,11 @@ func (c *Client) deleteKeys(ctx context.Context, device types.JID) error {
 		return fmt.Errorf("delete the session's keys: %w", err)
 	}
 	return nil
+}
+
+// internals are whatsmeow's own: what it offers no other way to, and what a newer whatsmeow may change. Each use says what for.
+func (c *Client) internals() *whatsmeow.DangerousInternalClient {
+	return c.cli.DangerousInternals() //nolint:staticcheck // deprecated to warn, not to go away
 }
 
 // online is the live connection that sends may use, nil when there is none.

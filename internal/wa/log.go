@@ -66,10 +66,13 @@ type signalLog struct{ log *slog.Logger }
 
 func (l signalLog) Debug(string, string) {}
 func (l signalLog) Info(string, string)  {}
+
 func (l signalLog) Warning(caller, message string) {
 	l.log.Warn("libsignal", "at", caller, "line", message)
 }
+
 func (l signalLog) Error(caller, message string) {
 	l.log.Warn("libsignal", "at", caller, "line", message)
 }
+
 func (l signalLog) Configure(string) {}

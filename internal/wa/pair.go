@@ -72,7 +72,7 @@ func (c *Client) rotateCodes(ctx context.Context, codes []string) {
 	expired := c.conn != nil && c.conn.ctx.Err() == nil && ctx.Err() == nil && c.conn.paired == nil
 	c.mu.Unlock()
 	if expired {
-		c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingTimeout})
+		c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingTimeout}) //nolint:contextcheck // the event outlives the show of codes
 	}
 }
 

@@ -79,7 +79,7 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 	var members []types.JID
 	if a.group {
 		// SendMessage takes the members from the same cache, so that this costs no query of its own.
-		group, err := c.cli.DangerousInternals().GetCachedGroupData(ctx, to.jid)
+		group, err := c.internals().GetCachedGroupData(ctx, to.jid)
 		if err != nil {
 			return gateway.Sent{}, fmt.Errorf("ask for the members of the group: %w", err)
 		}
@@ -184,7 +184,7 @@ func (c *Client) upload(ctx context.Context, m *gateway.Message, a *attempt) (up
 	if err != nil {
 		return up, &mediaError{err: err}
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // only read
 	source := &sourceFile{file: file}
 	up, err = c.cli.UploadReader(withMediaStatus(ctx, &a.uploadStatus), source, nil, kind)
 	if source.err != nil {
