@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,7 +17,6 @@ import (
 	"github.com/coder/websocket"
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/proto/waWa6"
-	"go.mau.fi/whatsmeow/types"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -29,7 +27,7 @@ const (
 	// A client reads a stream error or failure in one goroutine and the end of the connection in another; were the socket
 	// closed at once, it could miss the reason. Restart is longer since the client itself hangs up then.
 	farewell = 300 * time.Millisecond
-	restart  = 5 * time.Second
+	restart  = 2 * time.Second
 )
 
 // The bytes a client opens with: optionally the edge routing header, a 3-byte length and its data, then the version header,
@@ -291,7 +289,7 @@ func (c *conn) login(payload *waWa6.ClientPayload) error {
 		return fmt.Errorf("%s has no such device any more", number)
 	}
 	c.send(waBinary.Node{Tag: "success", Attrs: waBinary.Attrs{
-		"t": now().Unix(), "lid": d.lid(), "props": "1", "companion_enc_static": "", "location": "sim",
+		"t": now().Unix(), "lid": d.lid(), "props": "1", "location": "sim",
 	}})
 	c.log.Debug("a device logged in")
 	c.srv.online.notify()
@@ -453,51 +451,3 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 		return ctx.Err()
 	}
 }
-
-// connSet holds every open connection, so that Close and scripts reach them.
-type connSet struct {
-	mu     sync.Mutex
-	conns  []*conn
-	closed bool
-	idle   sync.WaitGroup
-}
-
-func (s *connSet) add(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.conns = append(s.conns, c)
-	s.idle.Add(1)
-	return true
-}
-
-func (s *connSet) remove(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := slices.Index(s.conns, c); i >= 0 {
-		s.conns = slices.Delete(s.conns, i, i+1)
-		s.idle.Done()
-	}
-}
-
-func (s *connSet) all() []*conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.conns)
-}
-
-// closeAll cuts every connection and waits until their handlers ended.
-func (s *connSet) closeAll() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	for _, c := range s.all() {
-		c.drop()
-	}
-	s.idle.Wait()
-}
-
-// serverJID is where IQ answers come from. JID attributes must be JIDs, not strings: clients compare them as such.
-var serverJID = types.ServerJID //nolint:gochecknoglobals // a constant

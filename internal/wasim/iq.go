@@ -9,6 +9,9 @@ import (
 	"go.mau.fi/whatsmeow/types"
 )
 
+// serverJID is where IQ answers come from. JID attributes must be JIDs, not strings: clients compare them as such.
+var serverJID = types.ServerJID //nolint:gochecknoglobals // a constant
+
 // iqError is answered instead of a result.
 type iqError struct{ code int }
 

@@ -13,6 +13,7 @@ import (
 	"go.mau.fi/libsignal/logger"
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
+	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/store/sqlstore"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
@@ -93,7 +94,9 @@ func newClient(t testing.TB, s *wasim.Server) *client {
 		t.Fatal(err)
 	}
 	c := &client{t: t, container: container, changed: make(chan struct{})}
-	c.Client = whatsmeow.NewClient(container.NewDevice(), nil)
+	device := container.NewDevice()
+	device.Container = fewPreKeys{container}
+	c.Client = whatsmeow.NewClient(device, nil)
 	c.use(s)
 	t.Cleanup(func() {
 		c.Disconnect()
@@ -103,16 +106,34 @@ func newClient(t testing.TB, s *wasim.Server) *client {
 	return c
 }
 
+// fewPreKeys makes a paired device upload 30 one-time keys instead of 812: making them is most of what pairing costs.
+type fewPreKeys struct{ store.DeviceContainer }
+
+func (f fewPreKeys) PutDevice(ctx context.Context, d *store.Device) error {
+	err := f.DeviceContainer.PutDevice(ctx, d)
+	if _, ok := d.PreKeys.(cappedKeys); !ok {
+		d.PreKeys = cappedKeys{d.PreKeys}
+	}
+	return err
+}
+
+type cappedKeys struct{ store.PreKeyStore }
+
+func (c cappedKeys) GetOrGenPreKeys(ctx context.Context, count uint32) ([]*keys.PreKey, error) {
+	return c.PreKeyStore.GetOrGenPreKeys(ctx, min(count, 30))
+}
+
 // reopen makes another client of the same paired device, as after a restart of its process.
 func (c *client) reopen(s *wasim.Server) *client {
 	c.t.Helper()
 	c.Disconnect()
-	store, err := c.container.GetDevice(testCtx(c.t), *c.Store.ID)
+	device, err := c.container.GetDevice(testCtx(c.t), *c.Store.ID)
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	device.PreKeys = cappedKeys{device.PreKeys}
 	other := &client{t: c.t, container: c.container, changed: make(chan struct{})}
-	other.Client = whatsmeow.NewClient(store, nil)
+	other.Client = whatsmeow.NewClient(device, nil)
 	other.use(s)
 	c.t.Cleanup(func() {
 		other.Disconnect()

@@ -23,6 +23,7 @@ func TestPairingAcceptsEveryFormOfTheCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, s)
+			c.Store.Container = c.container // with all its one-time keys
 			c.connect()
 			qr := await[*events.QR](c, nil)
 			if len(qr.Codes) != 6 {
