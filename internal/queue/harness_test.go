@@ -124,18 +124,18 @@ func (r *record) done(_ context.Context, t gateway.Ticket) gateway.Verdict {
 	return gateway.Verdict{}
 }
 
-// eventually polls a condition for at most a minute: the machine may be shared.
+// eventually polls a condition for at most two minutes: the machine may be shared.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	for !condition() {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("not within a minute: %s", what)
+			t.Fatalf("not within two minutes: %s", what)
 		}
 	}
 }

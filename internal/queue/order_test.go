@@ -12,7 +12,7 @@ func TestTicketsAreHandledInOrder(t *testing.T) {
 	t.Parallel()
 	q := start(t, newRedis(t), quick())
 	key := tenantKeys(1)[0]
-	want := tickets(key, gateway.PriorityNormal, 600) // more than one pipeline
+	want := tickets(key, gateway.PriorityNormal, 510) // more than one pipeline
 	enqueue(t, q, want...)
 
 	var r record
