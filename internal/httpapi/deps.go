@@ -86,6 +86,7 @@ type Deps struct {
 type Options struct {
 	Clock        func() time.Time // time.Now
 	Version      string           // shown at /; "dev"
+	RequestTime  time.Duration    // for a request that neither waits, streams nor uploads; 30 s
 	MaxWaiters   int              // requests held by ?wait= at a time; 1000
 	MaxStreams   int              // open event streams at a time; 200
 	PollInterval time.Duration    // how often awaited statuses are asked for; 50 ms
@@ -100,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Version == "" {
 		o.Version = "dev"
+	}
+	if o.RequestTime == 0 {
+		o.RequestTime = 30 * time.Second
 	}
 	if o.MaxWaiters == 0 {
 		o.MaxWaiters = 1000

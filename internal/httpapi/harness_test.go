@@ -56,7 +56,7 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 	t.Helper()
 	set := settings{inflight: 256 << 20, sandbox: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"sandbox":true}`)
+		_, _ = io.WriteString(w, `{"data":[]}`)
 	})}
 	set.options = httpapi.Options{PollInterval: 5 * time.Millisecond, StreamPoll: 5 * time.Millisecond}
 	for _, c := range change {

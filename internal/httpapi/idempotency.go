@@ -18,7 +18,7 @@ const (
 	maxIdempotencyKey = 255
 
 	// A key is held while its request runs; a process that died holding it lets go after this.
-	idempotencyLock = requestTime + 30*time.Second
+	idempotencyLock = time.Minute
 	// What is written after the request's own time is over, such as letting go of the key.
 	settleTime = 5 * time.Second
 )

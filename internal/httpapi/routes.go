@@ -111,12 +111,12 @@ func notImplemented(echo.Context) error {
 
 // guard lets an operation be called by whom it is for, for as long as it may take.
 func (s *Server) guard(op operation) echo.MiddlewareFunc {
-	limit := requestTime
+	limit := s.opts.RequestTime
 	switch op.ID {
 	case "postMedia":
 		limit = mediaTime
 	case "getMessage":
-		limit = maxWait + requestTime
+		limit = maxWait + s.opts.RequestTime
 	case "streamSessionEvents":
 		limit = streamTime
 	}
@@ -132,7 +132,7 @@ func (s *Server) guard(op operation) echo.MiddlewareFunc {
 				}
 				callOf(c).tenant = tenant
 			}
-			if limit != requestTime {
+			if limit != s.opts.RequestTime {
 				// The server's own deadlines would cut these off; a passed read deadline ends the request's context.
 				if err := extend(c, limit); err != nil {
 					return err

@@ -29,10 +29,9 @@ const (
 	maxBody      = 1 << 20
 	maxMediaBody = gateway.MaxMediaBytes/3*4 + 2<<20
 
-	requestTime = 30 * time.Second
-	mediaTime   = 5 * time.Minute
-	maxWait     = 60 * time.Second
-	streamTime  = time.Hour
+	mediaTime  = 5 * time.Minute
+	maxWait    = 60 * time.Second
+	streamTime = time.Hour
 
 	// Between the end of a request's time and the connection's: room to write the answer.
 	answerTime = 15 * time.Second
@@ -85,8 +84,8 @@ func New(deps Deps) (*Server, error) {
 	s.http = &http.Server{
 		Handler:           s.echo,
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       requestTime,
-		WriteTimeout:      requestTime + answerTime,
+		ReadTimeout:       opts.RequestTime,
+		WriteTimeout:      opts.RequestTime + answerTime,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelDebug),

@@ -9,6 +9,9 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
+// pollTime bounds one look at the awaited statuses.
+const pollTime = 10 * time.Second
+
 // reached reports whether a message in status is as far as until, or will not get there by itself.
 func reached(status, until gateway.Status) bool {
 	switch status {
@@ -92,7 +95,7 @@ func (w *waiters) poll(ctx context.Context) {
 		if !ok {
 			return
 		}
-		bounded, cancel := context.WithTimeout(ctx, requestTime)
+		bounded, cancel := context.WithTimeout(ctx, pollTime)
 		statuses, err := w.statuses(bounded, ids)
 		cancel()
 		if err != nil {
