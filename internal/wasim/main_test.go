@@ -3,6 +3,7 @@ package wasim_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -41,6 +42,9 @@ func (quietSignal) Configure(string)       {}
 func TestMain(m *testing.M) {
 	var l logger.Loggable = quietSignal{}
 	logger.Setup(&l)
+	if os.Getenv(childDir) != "" {
+		os.Exit(runChild())
+	}
 	whatsmeow.WACertPubKey = *keys.NewKeyPairFromPrivateKey(rootKey()).Pub
 	os.Exit(m.Run())
 }
@@ -84,6 +88,11 @@ type client struct {
 
 func newClient(t testing.TB, s *wasim.Server) *client {
 	t.Helper()
+	return newClientAt(t, s.Addr())
+}
+
+func newClientAt(t testing.TB, addr string) *client {
+	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "client.db")+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +106,7 @@ func newClient(t testing.TB, s *wasim.Server) *client {
 	device := container.NewDevice()
 	device.Container = fewPreKeys{container}
 	c.Client = whatsmeow.NewClient(device, nil)
-	c.use(s)
+	c.use(addr)
 	t.Cleanup(func() {
 		c.Disconnect()
 		c.http.CloseIdleConnections()
@@ -134,7 +143,7 @@ func (c *client) reopen(s *wasim.Server) *client {
 	device.PreKeys = cappedKeys{device.PreKeys}
 	other := &client{t: c.t, container: c.container, changed: make(chan struct{})}
 	other.Client = whatsmeow.NewClient(device, nil)
-	other.use(s)
+	other.use(s.Addr())
 	c.t.Cleanup(func() {
 		other.Disconnect()
 		other.http.CloseIdleConnections()
@@ -142,19 +151,42 @@ func (c *client) reopen(s *wasim.Server) *client {
 	return other
 }
 
-// use points the client at a simulator and listens to its events.
-func (c *client) use(s *wasim.Server) {
-	c.http = s.HTTPClient()
+// use points the client at a simulator, listens to its events and reconnects it. whatsmeow's own reconnecting is off: it
+// and a send that waits for it race for a flag inside whatsmeow, which the race detector reports now and then.
+func (c *client) use(addr string) {
+	c.http = wasim.HTTPClient(addr)
 	c.SetWebsocketHTTPClient(c.http)
 	c.SetPreLoginHTTPClient(c.http)
 	c.SetMediaHTTPClient(c.http)
+	c.EnableAutoReconnect = false
+	ctx, cancel := context.WithCancel(c.t.Context())
+	c.t.Cleanup(cancel)
 	c.AddEventHandler(func(evt any) {
+		if _, ok := evt.(*events.Disconnected); ok {
+			go c.reconnect(ctx)
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.seen = append(c.seen, evt)
 		close(c.changed)
 		c.changed = make(chan struct{})
 	})
+}
+
+func (c *client) reconnect(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := c.Connect()
+		if err == nil || errors.Is(err, whatsmeow.ErrAlreadyConnected) || errors.Is(err, store.ErrDeviceDeleted) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // await waits for the first event of type T, from the position on, that matches; nil matches all.

@@ -84,7 +84,7 @@ func TestLogoutUnlinksTheDevice(t *testing.T) {
 	again := newClient(t, s)
 	copied.Container = again.Store.Container
 	again.Client = whatsmeow.NewClient(&copied, nil)
-	again.use(s)
+	again.use(s.Addr())
 	again.connect()
 	out := await[*events.LoggedOut](again, nil)
 	if !out.OnConnect || out.Reason != events.ConnectFailureLoggedOut {
@@ -102,7 +102,7 @@ func TestSecondLoginReplacesTheFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.Client = whatsmeow.NewClient(store, nil)
-	other.use(s)
+	other.use(s.Addr())
 	t.Cleanup(other.Disconnect)
 	other.connect()
 	await[*events.StreamReplaced](c, nil)
