@@ -23,6 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // nextTenant gives each test tenants of its own, so that tests can share a real Redis.
 var nextTenant atomic.Int64
 
+// flushed empties the Redis at REDIS_TEST_URL once, before the first test that uses it.
+var flushed sync.Once
+
 func tenantKeys(n int64) []int64 {
 	last := nextTenant.Add(n)
 	keys := make([]int64, n)
@@ -49,9 +52,11 @@ func newRedis(t *testing.T) redis.UniversalClient {
 		t.Fatal(err)
 	}
 	client := redis.NewClient(options)
-	if err := client.FlushDB(t.Context()).Err(); err != nil {
-		t.Fatal(err)
-	}
+	flushed.Do(func() {
+		if err := client.FlushDB(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	})
 	t.Cleanup(func() { client.Close() }) //nolint:errcheck // the test is over
 	return client
 }

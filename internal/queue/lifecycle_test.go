@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -132,15 +133,21 @@ func TestAnotherProcessIsWokenAtOnce(t *testing.T) {
 	key := tenantKeys(1)[0]
 	var r record
 	worker.Open(key, r.done)
-	eventually(t, "subscribed", func() bool {
-		n, err := client.PubSubNumSub(t.Context(), "hub:wake").Result()
-		return err == nil && n["hub:wake"] == 1
-	})
-	api := queue.New(client, queue.Options{}) // never started
-	if err := api.Enqueue(t.Context(), ticket(key, gateway.PriorityNormal, 0)); err != nil {
-		t.Fatal(err)
+	api := queue.New(client, opts) // never started
+	n := 0
+	for range 3 {
+		// Once its server has stopped only a signal starts it.
+		eventually(t, "server stopped", func() bool { return !served(t, client, key) })
+		before := len(r.ids())
+		eventually(t, "handled", func() bool {
+			if err := api.Enqueue(t.Context(), ticket(key, gateway.PriorityNormal, n)); err != nil { // until the worker listens
+				t.Fatal(err)
+			}
+			n++
+			return len(r.ids()) > before
+		})
+		eventually(t, "all handled", func() bool { return len(r.ids()) == n })
 	}
-	eventually(t, "handled", func() bool { return len(r.ids()) == 1 })
 }
 
 func TestALostSignalIsFoundByTheSweep(t *testing.T) {
@@ -157,6 +164,40 @@ func TestALostSignalIsFoundByTheSweep(t *testing.T) {
 		}
 		eventually(t, "handled", func() bool { return len(r.ids()) == i+1 })
 	}
+}
+
+// served reports whether a server of the tenant runs, by what asynq's servers tell of themselves.
+func served(t *testing.T, client redis.UniversalClient, key int64) bool {
+	t.Helper()
+	servers, err := asynq.NewInspectorFromRedisClient(client).Servers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(servers, func(s *asynq.ServerInfo) bool {
+		_, ok := s.Queues["t:"+ticketNumber(key)]
+		return ok
+	})
+}
+
+func TestAServerStopsWhenItsWorkIsDoneAndNotBefore(t *testing.T) {
+	t.Parallel()
+	client := newRedis(t)
+	q := start(t, client, quick())
+	key := tenantKeys(1)[0]
+	inHand, release := make(chan struct{}), make(chan struct{})
+	q.Open(key, func(context.Context, gateway.Ticket) gateway.Verdict {
+		close(inHand)
+		<-release
+		return gateway.Verdict{}
+	})
+	if served(t, client, key) {
+		t.Fatal("a server runs without work")
+	}
+	enqueue(t, q, ticket(key, gateway.PriorityNormal, 0))
+	<-inHand
+	eventually(t, "a server runs", func() bool { return served(t, client, key) })
+	close(release)
+	eventually(t, "no server runs", func() bool { return !served(t, client, key) })
 }
 
 // deaf is a client whose subscriptions hear nothing.

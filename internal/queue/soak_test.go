@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -208,8 +209,11 @@ func TestQueueNamesAndCountsAreAsynqs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(names)
 	number := ticketNumber(key)
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return name != "t:"+number && !strings.HasPrefix(name, "t:"+number+":")
+	})
+	slices.Sort(names)
 	if want := []string{"t:" + number, "t:" + number + ":bulk", "t:" + number + ":high"}; !slices.Equal(names, want) {
 		t.Fatalf("asynq knows %v, want %v", names, want)
 	}
