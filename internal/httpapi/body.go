@@ -53,7 +53,7 @@ func decodeBody(c echo.Context, body []byte, decode func(*strictjson.Decoder) er
 	if err := requireJSON(c.Request()); err != nil {
 		return err
 	}
-	d := strictjson.NewDecoderSize(bytes.NewReader(body), min(len(body), 4<<10))
+	d := strictjson.NewDecoder(bytes.NewReader(body), min(len(body), 4<<10))
 	if err := decode(d); err != nil {
 		return err
 	}

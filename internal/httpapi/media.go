@@ -45,7 +45,7 @@ func (s *Server) decodeMedia(c echo.Context, body *mediaBody, req *gateway.Media
 	if c.Request().ContentLength > maxMediaBody {
 		return &http.MaxBytesError{Limit: maxMediaBody}
 	}
-	d := strictjson.NewDecoderSize(body, mediaBuffer)
+	d := strictjson.NewDecoder(body, mediaBuffer)
 	var to, media bool
 	err := d.Object(func(name string) error {
 		switch name {

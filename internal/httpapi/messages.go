@@ -102,14 +102,11 @@ func (s *Server) GetMessage(c echo.Context, _ string, id string, params spec.Get
 		return wrap(err, "read the message")
 	}
 	if wait > 0 && !reached(m.Status, until) {
-		moved, err := s.waits.wait(ctx, s.stopping, m.ID, until, wait)
-		if err != nil {
+		if err := s.waits.wait(ctx, s.stopping, m.ID, until, wait); err != nil {
 			return err
 		}
-		if moved {
-			if m, err = s.store.Message(ctx, tenant, id); err != nil {
-				return wrap(err, "read the message again")
-			}
+		if m, err = s.store.Message(ctx, tenant, id); err != nil {
+			return wrap(err, "read the message again")
 		}
 	}
 	return sendJSON(c, message(&m))

@@ -72,7 +72,11 @@ func title(code gateway.Code) string {
 // answerError renders err, once; an answer that has begun stays as it is.
 func (s *Server) answerError(c echo.Context, err error) {
 	if c.Response().Committed {
-		s.log.WarnContext(c.Request().Context(), "the answer broke off", "route", c.Path(), "requestId", callOf(c).requestID, "err", err)
+		level := slog.LevelWarn
+		if c.Request().Context().Err() != nil { // the caller has gone
+			level = slog.LevelDebug
+		}
+		s.log.Log(c.Request().Context(), level, "the answer broke off", "route", c.Path(), "requestId", callOf(c).requestID, "err", err)
 		return
 	}
 	if sendErr := send(c, s.problem(c, err)); sendErr != nil {

@@ -108,6 +108,7 @@ func (s *Server) Serve(l net.Listener) error {
 // them off. It may be called twice.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopOnce.Do(func() { close(s.stopping) })
+	defer s.waits.close()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("stop the API: %w", err), s.http.Close())
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // pollTime bounds one look at the awaited statuses.
-const pollTime = 10 * time.Second
+const pollTime = 2 * time.Second
 
 // reached reports whether a message in status is as far as until, or will not get there by itself.
 func reached(status, until gateway.Status) bool {
@@ -33,6 +33,8 @@ type waiters struct {
 	mu      sync.Mutex
 	waiting map[*waiter]struct{}
 	polling bool
+	closed  bool
+	polls   sync.WaitGroup
 }
 
 type waiter struct {
@@ -45,12 +47,12 @@ func newWaiters(statuses func(context.Context, []string) (map[string]gateway.Sta
 	return &waiters{statuses: statuses, interval: interval, limit: limit, log: log, waiting: map[*waiter]struct{}{}}
 }
 
-// wait returns when message id reached until, or after d, or when stopping is closed: moved tells that the message may
-// have changed. The error is gateway.CodeTooManyWaiters, or the end of ctx.
-func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, id string, until gateway.Status, d time.Duration) (moved bool, err error) {
+// wait returns when message id reached until, or after d, or when stopping is closed. The error is
+// gateway.CodeTooManyWaiters, or the end of ctx.
+func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, id string, until gateway.Status, d time.Duration) error {
 	one := &waiter{id: id, until: until, done: make(chan struct{})}
 	if !w.enter(ctx, one) {
-		return false, gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d requests wait already; ask again without wait", w.limit)
+		return gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d requests wait already; ask again without wait", w.limit)
 	}
 	defer w.leave(one)
 	timer := time.NewTimer(d)
@@ -60,21 +62,22 @@ func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, id string,
 	case <-timer.C:
 	case <-stopping:
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return ctx.Err()
 	}
-	return true, nil
+	return nil
 }
 
 func (w *waiters) enter(ctx context.Context, one *waiter) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.waiting) >= w.limit {
+	if w.closed || len(w.waiting) >= w.limit {
 		return false
 	}
 	w.waiting[one] = struct{}{}
 	if !w.polling {
 		w.polling = true
-		go w.poll(context.WithoutCancel(ctx)) // it outlives the request that began it
+		ctx = context.WithoutCancel(ctx) // it outlives the request that began it
+		w.polls.Go(func() { w.poll(ctx) })
 	}
 	return true
 }
@@ -83,6 +86,14 @@ func (w *waiters) leave(one *waiter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.waiting, one)
+}
+
+// close lets nobody wait any more and returns when the polling has ended, within pollTime after the last has left.
+func (w *waiters) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.polls.Wait()
 }
 
 // poll runs while somebody waits.

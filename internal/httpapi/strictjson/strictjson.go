@@ -43,11 +43,8 @@ type Decoder struct {
 	path []string // names and indexes down to the current value
 }
 
-// NewDecoder reads from r. r is read ahead.
-func NewDecoder(r io.Reader) *Decoder { return &Decoder{r: bufio.NewReaderSize(r, 4<<10)} }
-
-// NewDecoderSize is NewDecoder with a buffer of size bytes.
-func NewDecoderSize(r io.Reader, size int) *Decoder {
+// NewDecoder reads from r, up to size bytes ahead.
+func NewDecoder(r io.Reader, size int) *Decoder {
 	return &Decoder{r: bufio.NewReaderSize(r, size)}
 }
 

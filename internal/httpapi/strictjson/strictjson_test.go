@@ -83,7 +83,7 @@ func TestWellFormedDocumentsAreRead(t *testing.T) {
 			if err := json.Unmarshal([]byte(want), &expected); err != nil {
 				t.Fatal(err)
 			}
-			got, err := read(strictjson.NewDecoder(source))
+			got, err := read(strictjson.NewDecoder(source, 4<<10))
 			if err != nil {
 				t.Errorf("%s (%s): %v", in, name, err)
 				continue
@@ -151,7 +151,7 @@ func TestRefusalsSayWhatAndWhere(t *testing.T) {
 		{`{"data":"QUJD`, strictjson.Syntax, "/data"},
 		{`{"data":"QUJD\`, strictjson.Syntax, "/data"},
 	} {
-		_, err := read(strictjson.NewDecoder(strings.NewReader(test.in)))
+		_, err := read(strictjson.NewDecoder(strings.NewReader(test.in), 4<<10))
 		refusal, ok := errors.AsType[*strictjson.Error](err)
 		if !ok || refusal.Kind != test.kind || refusal.Pointer != test.pointer {
 			t.Errorf("%q: got %v (kind %v), want kind %v at %q", test.in, err, refusal, test.kind, test.pointer)
@@ -163,7 +163,7 @@ func TestErrorOfTheSourceComesThrough(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the line went dead")
 	for _, head := range []string{``, `{`, `{"te`, `{"text":"a`, `{"data":"QUJD`, `{"list":["a",`, `{"flag":tr`, `{"text":"\u0`} {
-		_, err := read(strictjson.NewDecoder(io.MultiReader(strings.NewReader(head), iotest.ErrReader(broken))))
+		_, err := read(strictjson.NewDecoder(io.MultiReader(strings.NewReader(head), iotest.ErrReader(broken)), 4<<10))
 		if !errors.Is(err, broken) {
 			t.Errorf("behind %q: %v", head, err)
 		}
@@ -177,7 +177,7 @@ func TestStreamHandsOnWhatHasArrived(t *testing.T) {
 	handedOn := make(chan string)
 	done := make(chan error, 1)
 	go func() {
-		d := strictjson.NewDecoder(source)
+		d := strictjson.NewDecoder(source, 4<<10)
 		err := d.Object(func(string) error {
 			return d.Stream(func(r io.Reader) error {
 				defer close(handedOn)
@@ -219,7 +219,7 @@ func TestStreamHandsOnWhatHasArrived(t *testing.T) {
 
 func TestStreamSkipsWhatItsReaderLeaves(t *testing.T) {
 	t.Parallel()
-	d := strictjson.NewDecoder(strings.NewReader(`{"data":"` + strings.Repeat("A", 100_000) + `","text":"after"}`))
+	d := strictjson.NewDecoder(strings.NewReader(`{"data":"`+strings.Repeat("A", 100_000)+`","text":"after"}`), 4<<10)
 	var after string
 	err := d.Object(func(name string) (err error) {
 		if name == "data" {
@@ -232,7 +232,7 @@ func TestStreamSkipsWhatItsReaderLeaves(t *testing.T) {
 		t.Errorf("%q, %v", after, err)
 	}
 	refused := errors.New("I do not like it")
-	d = strictjson.NewDecoder(strings.NewReader(`{"data":"AAAA"}`))
+	d = strictjson.NewDecoder(strings.NewReader(`{"data":"AAAA"}`), 4<<10)
 	if err := d.Object(func(string) error { return d.Stream(func(io.Reader) error { return refused }) }); !errors.Is(err, refused) {
 		t.Errorf("the reader's refusal became %v", err)
 	}
@@ -248,8 +248,8 @@ func FuzzDecoder(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, err := read(strictjson.NewDecoderSize(bytes.NewReader(in), 16))
-		piecemeal, pieceErr := read(strictjson.NewDecoder(iotest.OneByteReader(bytes.NewReader(in))))
+		got, err := read(strictjson.NewDecoder(bytes.NewReader(in), 16))
+		piecemeal, pieceErr := read(strictjson.NewDecoder(iotest.OneByteReader(bytes.NewReader(in)), 4<<10))
 		if (err == nil) != (pieceErr == nil) {
 			t.Fatalf("whole: %v, byte by byte: %v", err, pieceErr)
 		}
@@ -290,7 +290,7 @@ func FuzzAccepts(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := read(strictjson.NewDecoderSize(bytes.NewReader(in), 16))
+		got, err := read(strictjson.NewDecoder(bytes.NewReader(in), 16))
 		if err != nil || got.Text != text || got.Data != text {
 			t.Fatalf("%s: %+v, %v", in, got, err)
 		}
