@@ -20,8 +20,8 @@ import (
 )
 
 // Client is one WhatsApp client: of a paired number, or about to be paired. Connect, Pair, Disconnect and Logout are for
-// one goroutine at a time; Send may be called beside them. After Disconnect it may connect again, which is how a send
-// that was interrupted is completed by whatsmeow, within 5 seconds, with the very same frame.
+// one goroutine at a time; Send may be called beside them. After its connection was lost it may connect again: when that
+// happens within 5 seconds, whatsmeow completes a send that was waiting, with the very same frame.
 type Client struct {
 	cli       *whatsmeow.Client
 	opts      Options
