@@ -68,6 +68,7 @@ func (p Program) serve(ctx context.Context, process config.Process, greet func(c
 		cfg.BootstrapTenant = defaultTenant
 	}
 	log := p.logger(cfg)
+	prepareProcess(log)
 	hub, err := Start(ctx, process, cfg, Options{Log: log, Stdout: p.Stdout, Stderr: p.Stderr})
 	if err != nil {
 		return p.refuse("%v", err)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	"github.com/wapro/hub/internal/gateway"
-	"github.com/wapro/hub/internal/wa"
 	"github.com/wapro/hub/internal/wasim"
 )
 
@@ -34,7 +33,7 @@ func (h *Hub) startSimulator(ctx context.Context) error {
 	}
 	h.simulator = sim
 	h.onStop("simulator", func(context.Context) error { return sim.Close() })
-	return wa.SetRootKey(sim.RootKey())
+	return trust(sim.RootKey())
 }
 
 // createSandboxKeys makes tenant algo and the sandbox's keys.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/wapro/hub/internal/config"
 	"github.com/wapro/hub/internal/dispatch"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/relay"
@@ -69,40 +68,6 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		return err
 	}
 	h.onStop("relay", w.relay.Stop)
-	return nil
-}
-
-// prepareWhatsApp settles what is one per process before any client connects: which server is trusted and dialled, and
-// the client version. refresh fetches the version again and is nil where none is fetched.
-func (h *Hub) prepareWhatsApp(ctx context.Context) (server string, refresh func(context.Context) error, err error) {
-	wa.SetProcessDefaults(h.log)
-	switch h.cfg.Mode() {
-	case config.ModeSandbox:
-		server = h.simulator.Addr() // its root key is set by startSimulator
-	case config.ModeSimulator:
-		server = h.cfg.WhatsAppServer
-		h.log.Warn("NOT CONNECTED TO WHATSAPP: every connection is dialled to a simulator", "server", server)
-		err = wa.SetRootKey(h.cfg.RootKey())
-	case config.ModeReal:
-		if h.cfg.WhatsAppVersion == "" {
-			refresh = h.refreshVersion
-			if err := refresh(ctx); err != nil {
-				h.log.Warn("using the client version this hub was built with", "error", err)
-			}
-		}
-	}
-	if err == nil && h.cfg.WhatsAppVersion != "" {
-		err = wa.SetVersion(h.cfg.WhatsAppVersion)
-	}
-	return server, refresh, err
-}
-
-func (h *Hub) refreshVersion(ctx context.Context) error {
-	version, err := wa.RefreshVersion(ctx)
-	if err != nil {
-		return err
-	}
-	h.log.Info("fetched the current client version", "version", version)
 	return nil
 }
 

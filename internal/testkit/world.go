@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/wapro/hub/internal/app"
 	"github.com/wapro/hub/internal/config"
+	"github.com/wapro/hub/internal/wa"
 	"github.com/wapro/hub/internal/wasim"
 )
 
@@ -21,6 +23,9 @@ const OwnNumber = "15550009999"
 
 // rootKey is the private root key of every simulator of a test process: whatsmeow trusts one root per process.
 var rootKey = [32]byte{31: 64, 0: 8, 1: 77} //nolint:gochecknoglobals // a constant that Go cannot spell
+
+// quiet keeps libsignal, which logs for the whole process, out of the tests' output.
+var quiet = sync.OnceFunc(func() { wa.SetProcessDefaults(slog.New(slog.DiscardHandler)) }) //nolint:gochecknoglobals // once per process
 
 // World is an embedded hub and a simulator in this process, with tenant algo and its key.
 type World struct {
@@ -45,6 +50,7 @@ func WithTimeouts(ack, send time.Duration) Option {
 // Start starts a World whose tenant algo is not paired yet.
 func Start(t testing.TB, options ...Option) *World {
 	t.Helper()
+	quiet()
 	w := &World{t: t, dir: t.TempDir()}
 	w.options = app.Options{Log: logger(t), Stdout: t.Output(), Stderr: t.Output(), RetryBase: 100 * time.Millisecond}
 	for _, o := range options {
