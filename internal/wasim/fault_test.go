@@ -237,7 +237,7 @@ func TestStreamFaults(t *testing.T) {
 		if err := s.WaitConnected(testCtx(t), alice, false); err != nil {
 			t.Fatal(err)
 		}
-		c.Disconnect()
+		c.awaitClosed()
 		c.connect()
 		await[*events.Connected](c, nil)
 	})
@@ -247,6 +247,7 @@ func TestStreamFaults(t *testing.T) {
 		if got := await[*events.LoggedOut](c, nil); got.OnConnect {
 			t.Errorf("logged out: %+v", got)
 		}
+		c.awaitClosed()
 	})
 }
 
@@ -256,7 +257,7 @@ func TestLoginFaults(t *testing.T) {
 	c := pairedClient(t, s, alice)
 	login := func(f wasim.Fault) {
 		t.Helper()
-		c.Disconnect()
+		c.hangUp()
 		c.forget()
 		script(t, s, f)
 		if err := c.Connect(); err != nil {
@@ -267,12 +268,15 @@ func TestLoginFaults(t *testing.T) {
 	if ban := await[*events.TemporaryBan](c, nil); ban.Expire != time.Minute {
 		t.Errorf("banned: %+v", ban)
 	}
+	c.awaitClosed()
 	login(wasim.Fault{Kind: wasim.LoginFailure, Code: 405})
 	await[*events.ClientOutdated](c, nil)
+	c.awaitClosed()
 	login(wasim.Fault{Kind: wasim.LoginFailure, Code: 409})
 	if failed := await[*events.ConnectFailure](c, nil); failed.Reason != 409 {
 		t.Errorf("refused: %+v", failed)
 	}
+	c.awaitClosed()
 	for _, code := range []int{500, 503} {
 		login(wasim.Fault{Kind: wasim.LoginFailure, Code: code})
 		await[*events.Connected](c, nil) // by itself
@@ -283,7 +287,7 @@ func TestLoginFaults(t *testing.T) {
 	if took := time.Since(started); took < 200*time.Millisecond {
 		t.Errorf("success came after %s", took)
 	}
-	c.Disconnect()
+	c.hangUp()
 	for _, code := range []int{429, 503} {
 		script(t, s, wasim.Fault{Kind: wasim.UpgradeError, Code: code})
 		if err := c.Connect(); err == nil || !strings.Contains(err.Error(), strconv.Itoa(code)) {
@@ -294,6 +298,7 @@ func TestLoginFaults(t *testing.T) {
 	if out := await[*events.LoggedOut](c, nil); !out.OnConnect {
 		t.Errorf("logged out: %+v", out)
 	}
+	c.awaitClosed()
 }
 
 func TestFaultsThatCannotHappenAreRefused(t *testing.T) {

@@ -108,7 +108,7 @@ func newClientAt(t testing.TB, addr string) *client {
 	c.Client = whatsmeow.NewClient(device, nil)
 	c.use(addr)
 	t.Cleanup(func() {
-		c.Disconnect()
+		c.hangUp()
 		c.http.CloseIdleConnections()
 		_ = container.Close()
 	})
@@ -145,7 +145,7 @@ func (c *client) reopen(s *wasim.Server) *client {
 	other.Client = whatsmeow.NewClient(device, nil)
 	other.use(s.Addr())
 	c.t.Cleanup(func() {
-		other.Disconnect()
+		other.hangUp()
 		other.http.CloseIdleConnections()
 	})
 	return other
@@ -159,6 +159,7 @@ func (c *client) use(addr string) {
 	c.SetPreLoginHTTPClient(c.http)
 	c.SetMediaHTTPClient(c.http)
 	c.EnableAutoReconnect = false
+	c.SetMaxParallelRetryReceiptHandling(1) // two at once race for the message of a group inside whatsmeow
 	ctx, cancel := context.WithCancel(c.t.Context())
 	c.t.Cleanup(cancel)
 	c.AddEventHandler(func(evt any) {
@@ -171,6 +172,25 @@ func (c *client) use(addr string) {
 		close(c.changed)
 		c.changed = make(chan struct{})
 	})
+}
+
+// awaitClosed waits until the server has hung up. Hanging up at the same time is a race inside whatsmeow.
+func (c *client) awaitClosed() {
+	c.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(deadline); c.IsConnected(); <-tick.C {
+		if time.Now().After(end) {
+			c.t.Fatal("the server does not hang up")
+		}
+	}
+}
+
+// hangUp disconnects, unless the server was faster.
+func (c *client) hangUp() {
+	if c.IsConnected() {
+		c.Disconnect()
+	}
 }
 
 func (c *client) reconnect(ctx context.Context) {

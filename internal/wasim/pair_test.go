@@ -90,6 +90,7 @@ func TestLogoutUnlinksTheDevice(t *testing.T) {
 	if !out.OnConnect || out.Reason != events.ConnectFailureLoggedOut {
 		t.Errorf("login after logout: %+v", out)
 	}
+	again.awaitClosed()
 }
 
 func TestSecondLoginReplacesTheFirst(t *testing.T) {
@@ -103,9 +104,10 @@ func TestSecondLoginReplacesTheFirst(t *testing.T) {
 	}
 	other.Client = whatsmeow.NewClient(store, nil)
 	other.use(s.Addr())
-	t.Cleanup(other.Disconnect)
+	t.Cleanup(other.hangUp)
 	other.connect()
 	await[*events.StreamReplaced](c, nil)
+	c.awaitClosed()
 	await[*events.Connected](other, nil)
 	other.sendText(pn(bob), "from the second")
 	waitShown(t, s, bob, 1)
