@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wapro/hub/internal/testkit"
+	"github.com/wapro/hub/internal/testkit/services"
 )
 
 // apiDocumentation is the text that customers copied their code from; it must stay true to the letter.
@@ -47,9 +48,9 @@ func sample(t *testing.T, start string, n int, end string) string {
 // the port, the file contents and what the page elides, against the built program.
 func TestDocumentedSamplesWorkUnchanged(t *testing.T) {
 	t.Parallel()
-	axios := testkit.NodeModules(t, "axios@1")
-	testkit.Tool(t, []string{"python3", "-c", "import requests"}, "python3", "python3-requests")
-	testkit.Tool(t, []string{"php", "-r", "exit(extension_loaded('curl') ? 0 : 1);"}, "php-cli", "php-curl")
+	axios := services.NodeModules(t, "axios@1")
+	services.Tool(t, []string{"python3", "-c", "import requests"}, "python3", "python3-requests")
+	services.Tool(t, []string{"php", "-r", "exit(extension_loaded('curl') ? 0 : 1);"}, "php-cli", "php-curl")
 
 	dir := t.TempDir()
 	hub := testkit.Run(t, nil, "SANDBOX=true", "DATABASE_URL=sqlite://"+filepath.Join(dir, "hub.db"),

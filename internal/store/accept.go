@@ -22,22 +22,18 @@ func (s *Store) Accept(ctx context.Context, msgs []*gateway.Message, idem *gatew
 			return fmt.Errorf("accept message: %w", err)
 		}
 	}
-	return s.write(ctx, "accept message", func(t *tx) error {
+	tenantKey := int64(0)
+	if len(msgs) > 0 {
+		tenantKey = msgs[0].TenantKey
+	}
+	// Accepts of one tenant wait for its counter, so it is them that share.
+	q := s.queues[uint64(tenantKey)%uint64(len(s.queues))]
+	err := s.writeShared(ctx, q, "accept message", &job{rank: tenantKey, do: func(t *tx) error {
 		if err := t.number(msgs); err != nil {
 			return err
 		}
-		for _, m := range msgs {
-			if _, err := t.exec(insertMessage, messageArgs(m)...); err != nil {
-				if s.d.duplicate(err) {
-					return &gateway.Error{Code: gateway.CodeConflict, Message: "a message with this id exists already", Err: err}
-				}
-				return err
-			}
-			_, err := t.exec(`INSERT INTO message_events (message_id, n, status, at, detail) VALUES ($1, 1, $2, $3, '')`,
-				m.ID, m.Status, micros(m.CreatedAt))
-			if err != nil {
-				return err
-			}
+		if err := t.insert(msgs); err != nil {
+			return err
 		}
 		if idem == nil {
 			return nil
@@ -47,7 +43,33 @@ func (s *Store) Accept(ctx context.Context, msgs []*gateway.Message, idem *gatew
 			return err
 		}
 		return t.completeIdempotency(idem.TenantKey, idem.Scope, idem.Key, answer)
+	}})
+	if errors.Is(err, errUnknown) && len(msgs) > 0 {
+		return s.acceptedAfterAll(ctx, msgs[0], err)
+	}
+	return err
+}
+
+// acceptedAfterAll finds out what became of an accept whose commit was not confirmed, and returns nil when it is on disk.
+// The lock of the tenant makes it wait for a commit that is still under way.
+func (s *Store) acceptedAfterAll(ctx context.Context, m *gateway.Message, unknown error) error {
+	ctx, cancel := context.WithTimeout(ctx, maxTurn)
+	defer cancel()
+	stored, err := s.lookAgain(ctx, func(t *tx) (found bool, err error) {
+		var one int
+		if err := t.row(s.d.sql(`SELECT 1 FROM tenants WHERE tenant_key = $1 {lock}`), m.TenantKey).Scan(&one); err != nil {
+			return false, err
+		}
+		err = t.row(`SELECT 1 FROM messages WHERE id = $1 AND stanza_id = $2`, m.ID, m.WhatsAppID).Scan(&one)
+		if errors.Is(err, sql.ErrNoRows) {
+			return false, nil
+		}
+		return err == nil, err
 	})
+	if err == nil && stored {
+		return nil
+	}
+	return unknown
 }
 
 // enter checks what the rest of the hub relies on and fills in what follows from it.
@@ -100,4 +122,44 @@ func (t *tx) storeSeqs() error {
 		}
 	}
 	return nil
+}
+
+// insert stores new messages with the first row of their history: on Postgres together with those of the other jobs, or
+// in one statement where the job stands alone.
+func (t *tx) insert(msgs []*gateway.Message) error {
+	if t.s.d.writers > 1 && !t.isolated {
+		t.rows = append(t.rows, msgs...)
+		return nil
+	}
+	err := t.insertNow(msgs)
+	if t.s.d.duplicate(err) {
+		return &gateway.Error{Code: gateway.CodeConflict, Message: "a message with this id exists already", Err: err}
+	}
+	return err
+}
+
+func (t *tx) insertNow(msgs []*gateway.Message) error {
+	if t.s.d.writers > 1 {
+		return t.insertMany(msgs)
+	}
+	for _, m := range msgs {
+		if _, err := t.exec(insertMessage, t.s.d.messageArgs(m)...); err != nil {
+			return err
+		}
+		_, err := t.exec(`INSERT INTO message_events (message_id, n, status, at, detail) VALUES ($1, 1, $2, $3, '')`,
+			m.ID, m.Status, micros(m.CreatedAt))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storeRows inserts what the jobs have left to be inserted together.
+func (t *tx) storeRows() error {
+	err := t.insertNow(t.rows)
+	if err != nil && !t.s.d.unavailable(err) {
+		return errors.Join(errApart, err)
+	}
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -41,38 +42,77 @@ func (s *Store) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticke
 		claimed = m
 		return nil
 	})
+	if errors.Is(err, errUnknown) && claimed != nil {
+		return s.claimedAfterAll(ctx, claimed, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return claimed, nil
 }
 
+// claimedAfterAll finds out what became of a claim whose commit was not confirmed: a message in the hands of this process
+// that nobody here knows of would wait for ever. So it asks until the database answers or ctx ends.
+func (s *Store) claimedAfterAll(ctx context.Context, claimed *gateway.Message, unknown error) (*gateway.Message, error) {
+	stored, err := s.lookAgain(ctx, func(t *tx) (bool, error) {
+		m, err := t.look(claimed.ID, claimed.TenantKey, " {lock}")
+		if errors.Is(err, sql.ErrNoRows) {
+			return false, nil
+		}
+		return reflect.DeepEqual(m, *claimed), err
+	})
+	if err == nil && stored {
+		return claimed, nil
+	}
+	return nil, unknown
+}
+
+// claimable finds and locks the message that ticket entitles to; nil when there is none. Only that one is locked: two
+// locks of messages would have to be taken in the order in which receipts take theirs.
 func (t *tx) claimable(ticket gateway.Ticket) (*gateway.Message, error) {
-	m, err := t.message(`WHERE id = $1 AND tenant_key = $2`, ticket.MessageID, ticket.TenantKey)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
+	for {
+		own, err := t.look(ticket.MessageID, ticket.TenantKey, "")
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !own.Due(t.s.now()) {
+			return nil, nil
+		}
+		id := own.ID
+		if own.Phase == gateway.PhaseWaiting || own.Phase == gateway.PhaseOffline { // else a retry whose time has come
+			if id, err = t.oldest(&own); err != nil {
+				return nil, err
+			}
+		}
+		if id == own.ID && t.s.d.writers == 1 {
+			return &own, nil
+		}
+		m, err := t.look(id, ticket.TenantKey, " {lock}")
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+		if err == nil && m.Due(t.s.now()) {
+			return &m, nil
+		}
+		// It was canceled or has ended since it was found: that is committed now, and is not found again.
 	}
-	if err != nil {
-		return nil, err
-	}
-	if !m.Due(t.s.now()) {
-		return nil, nil
-	}
-	if m.Phase != gateway.PhaseWaiting && m.Phase != gateway.PhaseOffline {
-		return &m, nil // a retry whose time has come
-	}
+}
+
+// oldest finds the message of own's lane that goes first of those that wait for a first attempt.
+func (t *tx) oldest(own *gateway.Message) (id string, err error) {
 	// Two look-ups in the index: sorting both phases together would read the whole backlog.
 	const oldest = `SELECT id, seq FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
 		AND phase = '{phase}' AND next_attempt_at = 0 AND seq <= $3 ORDER BY seq LIMIT 1`
-	var id string
 	err = t.row(`SELECT id FROM (SELECT * FROM (`+strings.Replace(oldest, "{phase}", string(gateway.PhaseWaiting), 1)+`) a
 		UNION ALL SELECT * FROM (`+strings.Replace(oldest, "{phase}", string(gateway.PhaseOffline), 1)+`) b) c ORDER BY seq LIMIT 1`,
-		m.TenantKey, m.Priority, m.Seq).Scan(&id)
-	if err != nil || id == m.ID {
-		return &m, err
+		own.TenantKey, own.Priority, own.Seq).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return own.ID, nil // it is not waiting any more, which the lock will tell
 	}
-	m, err = t.message(`WHERE id = $1 AND tenant_key = $2`, id, ticket.TenantKey)
-	return &m, err
+	return id, err
 }
 
 // Update lets apply change one message of a tenant, with its history, and returns what is stored; with a fence only
@@ -91,7 +131,7 @@ func (s *Store) Update(ctx context.Context, tenantKey int64, id string, f *gatew
 			}
 		}
 		var err error
-		m, err = t.message(`WHERE id = $1 AND tenant_key = $2`, id, tenantKey)
+		m, err = t.look(id, tenantKey, " {lock}")
 		if errors.Is(err, sql.ErrNoRows) {
 			return noMessage()
 		}
@@ -113,8 +153,8 @@ func (s *Store) Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
 	apply func(*gateway.Message, gateway.Confirmed) (gateway.Confirmed, []gateway.Event, error),
 ) error {
 	return s.write(ctx, "record receipt", func(t *tx) error {
-		for _, stanza := range r.StanzaIDs {
-			m, err := t.message(`WHERE stanza_id = $1 AND tenant_key = $2`, stanza, tenantKey)
+		for _, stanza := range inOrder(r.StanzaIDs) {
+			m, err := scanMessage(t.row(t.s.d.sql(selectMessage+`WHERE stanza_id = $1 AND tenant_key = $2 {lock}`), stanza, tenantKey))
 			if errors.Is(err, sql.ErrNoRows) {
 				continue
 			}
@@ -143,6 +183,11 @@ func (s *Store) Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
 		}
 		return nil
 	})
+}
+
+// inOrder is the order in which messages are locked, each once.
+func inOrder(stanzaIDs []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(stanzaIDs)))
 }
 
 // confirmed reads what the member behind a receipt confirmed before, under either of its names.
@@ -175,8 +220,8 @@ func (t *tx) confirm(id string, r gateway.Receipt, had, has gateway.Confirmed) e
 	return nil
 }
 
-func (t *tx) message(where string, args ...any) (gateway.Message, error) {
-	return scanMessage(t.row(t.s.d.sql(selectMessage+where+` {lock}`), args...))
+func (t *tx) look(id string, tenantKey int64, lock string) (gateway.Message, error) {
+	return scanMessage(t.row(t.s.d.sql(selectMessage+`WHERE id = $1 AND tenant_key = $2`+lock), id, tenantKey))
 }
 
 // change applies a change to m and stores what came of it; nothing is written when nothing changed.

@@ -2,21 +2,12 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 //go:embed migrations
@@ -24,116 +15,41 @@ var migrations embed.FS
 
 // dialect is all that differs between databases. Everything else is SQL that both speak.
 type dialect struct {
-	name         string
-	goose        goose.Dialect
-	now          string                    // the database's clock in microseconds; stands for {now} in statements
-	lock         string                    // stands for {lock} behind a SELECT of a row that is about to change
+	name    string // as whatsmeow's sqlstore names it
+	folder  string // of its migrations
+	goose   goose.Dialect
+	writers int // how many transactions may write at the same time; 1: none has to lock anything
+
+	// Parts of statements.
+	now   string // {now}: the database's clock in microseconds
+	lock  string // {lock}: behind a SELECT of rows that are about to change
+	share string // {share}: behind a SELECT of rows that must not change before the commit
+	skip  string // {skip}: behind a SELECT of rows that are about to change, without those that somebody else has locked
+
 	placeholders func(query string) string // rewrites $1, $2 ... into what the driver likes best
-	duplicate    func(error) bool
-	unavailable  func(error) bool
+	text         func(string) any          // how a column takes text of a user's, which may hold any character
+
+	duplicate   func(error) bool // a row with this key exists
+	unavailable func(error) bool // the database's failure, not that of what it was asked
+	conflict    func(error) bool // another transaction was in the way: the same may succeed when it is tried again
+	refused     func(error) bool // the database cannot store this text
 }
 
 // sql fills in what the dialect says differently.
 func (d dialect) sql(query string) string {
-	return strings.NewReplacer("{now}", d.now, "{lock}", d.lock).Replace(query)
+	return strings.NewReplacer("{now}", d.now, "{lock}", d.lock, "{share}", d.share, "{skip}", d.skip).Replace(query)
 }
 
-func sqliteDialect() dialect {
-	return dialect{
-		name:         "sqlite",
-		goose:        goose.DialectSQLite3,
-		now:          "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
-		lock:         "", // there is one writer
-		placeholders: positional,
-		duplicate: func(err error) bool {
-			e, ok := errors.AsType[*sqlite.Error](err)
-			return ok && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
-		},
-		unavailable: func(err error) bool {
-			if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, errNoTurn) {
-				return true
-			}
-			e, ok := errors.AsType[*sqlite.Error](err)
-			if !ok {
-				return false
-			}
-			switch e.Code() & 0xff { // the primary code of an extended one
-			case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
-				sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM:
-				return true
-			}
-			return false
-		},
-	}
-}
+// preparesItself tells of a driver that keeps the prepared form of each statement per connection.
+func (d dialect) preparesItself() bool { return d.writers > 1 }
 
-// positional turns $1, $2 ... into ? where they come in order and once each. The SQLite driver finds the value of a
-// numbered placeholder by comparing names with all values, which takes a third of the time of a wide INSERT.
-func positional(query string) string {
-	var b strings.Builder
-	rest := query
-	for n := 1; ; n++ {
-		before, after, found := strings.Cut(rest, "$")
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		digits := len(after) - len(strings.TrimLeft(after, "0123456789"))
-		if after[:digits] != strconv.Itoa(n) {
-			return query
-		}
-		b.WriteByte('?')
-		rest = after[digits:]
-	}
-}
-
-// openSQLite opens the one connection that writes and the pool that reads. The file holds keys and messages, so
-// nobody but the hub's own user may read it; SQLite gives its -wal and -shm files the same mode.
-func openSQLite(path string, readers int) (writer, reader *sql.DB, err error) {
-	path, err = filepath.Abs(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, nil, err
-	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own setting
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := file.Close(); err != nil {
-		return nil, nil, err
-	}
-	dsn := func(values url.Values) string {
-		return (&url.URL{Scheme: "file", Path: path, RawQuery: values.Encode()}).String()
-	}
-	writer, err = sql.Open("sqlite", dsn(url.Values{
-		"_txlock": {"immediate"},
-		"_pragma": {
-			"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-			"cache_size(-16384)", "journal_size_limit(67108864)",
-		},
-	}))
-	if err != nil {
-		return nil, nil, err
-	}
-	writer.SetMaxOpenConns(1)
-	writer.SetConnMaxLifetime(0)
-	reader, err = sql.Open("sqlite", dsn(url.Values{
-		"_pragma": {"busy_timeout(5000)", "query_only(1)", "cache_size(-8192)"},
-	}))
-	if err != nil {
-		return nil, nil, errors.Join(err, writer.Close())
-	}
-	reader.SetMaxOpenConns(readers)
-	reader.SetMaxIdleConns(readers)
-	return writer, reader, nil
-}
+// never is for what does not happen with a database.
+func never(error) bool { return false }
 
 // migrate brings the schema up to date. When two processes start at once on SQLite, the slower one fails on what the
 // faster one has made; it has succeeded all the same when nothing is left to do.
 func (s *Store) migrate(ctx context.Context) error {
-	files, err := fs.Sub(migrations, "migrations/"+s.d.name)
+	files, err := fs.Sub(migrations, "migrations/"+s.d.folder)
 	if err != nil {
 		return err
 	}
@@ -142,7 +58,11 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	for range 5 {
-		if _, err = provider.Up(ctx); err == nil {
+		err = s.Exclusive(ctx, func(ctx context.Context) error {
+			_, err := provider.Up(ctx)
+			return err
+		})
+		if err == nil {
 			return nil
 		}
 		if pending, perr := provider.HasPending(ctx); perr == nil && !pending {

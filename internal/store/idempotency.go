@@ -23,8 +23,9 @@ func (s *Store) ReserveIdempotency(ctx context.Context, r gateway.Idempotency) (
 		prior = nil
 		now := s.now()
 		// Each reservation removes two that are over, so that the table stays small without a sweeper.
-		_, err := t.exec(`DELETE FROM idempotency WHERE (tenant_key, scope, idem_key) IN (
-			SELECT tenant_key, scope, idem_key FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT 2)`, micros(now))
+		_, err := t.exec(s.d.sql(`DELETE FROM idempotency WHERE (tenant_key, scope, idem_key) IN (
+			SELECT tenant_key, scope, idem_key FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT 2 {skip})`),
+			micros(now))
 		if err != nil {
 			return err
 		}

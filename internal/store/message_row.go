@@ -30,14 +30,14 @@ const (
 )
 
 // messageArgs are the values of fixedColumns and stateColumns.
-func messageArgs(m *gateway.Message) []any {
+func (d dialect) messageArgs(m *gateway.Message) []any {
 	media := gateway.Media{}
 	if m.Media != nil {
 		media = *m.Media
 	}
 	args := make([]any, 0, fixedCount+stateCount)
 	args = append(args,
-		m.ID, m.TenantKey, m.Seq, m.WhatsAppID, m.To, m.Type, m.Text, m.Priority, m.Reference, m.BulkID, m.RetryOf,
+		m.ID, m.TenantKey, m.Seq, m.WhatsAppID, m.To, m.Type, d.text(m.Text), m.Priority, m.Reference, m.BulkID, m.RetryOf,
 		media.MimeType, media.Filename, media.Size, media.SHA256, media.Voice, media.Seconds,
 		micros(m.CreatedAt), micros(m.SendAt), micros(m.ExpiresAt))
 	return append(args, stateArgs(m)...)

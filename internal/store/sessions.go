@@ -56,10 +56,11 @@ func (s *Store) AcquireSessions(ctx context.Context, owner string, ttl time.Dura
 	var taken []gateway.Session
 	err = s.write(ctx, "acquire sessions", func(t *tx) error {
 		taken = taken[:0]
-		rows, err := t.query(s.d.sql(`UPDATE sessions SET owner = $1, epoch = epoch + 1, lease_until = {now} + $2
-			WHERE tenant_key IN (SELECT tenant_key FROM sessions WHERE owner = '' OR lease_until <= {now}
-				ORDER BY tenant_key LIMIT $3)
-			RETURNING tenant_key`), owner, ttl.Microseconds(), limit)
+		rows, err := t.query(s.d.sql(`WITH free AS (SELECT tenant_key FROM sessions WHERE owner = '' OR lease_until <= {now}
+				ORDER BY tenant_key LIMIT $1 {skip})
+			UPDATE sessions SET owner = $2, epoch = epoch + 1, lease_until = {now} + $3
+			WHERE tenant_key IN (SELECT tenant_key FROM free)
+			RETURNING tenant_key`), limit, owner, ttl.Microseconds())
 		keys, err := all(rows, err, func(row scanner) (key int64, err error) { return key, row.Scan(&key) })
 		if err != nil {
 			return err
@@ -85,8 +86,10 @@ func (s *Store) AcquireSessions(ctx context.Context, owner string, ttl time.Dura
 func (s *Store) RenewSessions(ctx context.Context, owner string, ttl time.Duration) ([]gateway.Fence, error) {
 	var held []gateway.Fence
 	err := s.write(ctx, "renew sessions", func(t *tx) error {
-		rows, err := t.query(s.d.sql(`UPDATE sessions SET lease_until = {now} + $1
-			WHERE owner = $2 AND lease_until > {now} RETURNING tenant_key, owner, epoch`), ttl.Microseconds(), owner)
+		rows, err := t.query(s.d.sql(`WITH mine AS (SELECT tenant_key FROM sessions WHERE owner = $1 AND lease_until > {now}
+				ORDER BY tenant_key {lock})
+			UPDATE sessions SET lease_until = {now} + $2
+			WHERE tenant_key IN (SELECT tenant_key FROM mine) RETURNING tenant_key, owner, epoch`), owner, ttl.Microseconds())
 		held, err = all(rows, err, scanFence)
 		return err
 	})
@@ -103,18 +106,32 @@ func scanFence(row scanner) (f gateway.Fence, err error) {
 // ReleaseSessions gives up every lease of owner at once, so that another worker need not wait for its end.
 func (s *Store) ReleaseSessions(ctx context.Context, owner string) error {
 	return s.write(ctx, "release sessions", func(t *tx) error {
-		_, err := t.exec(`UPDATE sessions SET owner = '', lease_until = 0 WHERE owner = $1`, owner)
+		_, err := t.exec(s.d.sql(`WITH mine AS (SELECT tenant_key FROM sessions WHERE owner = $1 ORDER BY tenant_key {lock})
+			UPDATE sessions SET owner = '', lease_until = 0 WHERE tenant_key IN (SELECT tenant_key FROM mine)`), owner)
 		return err
 	})
 }
 
 const holdsLease = `SELECT 1 FROM sessions WHERE tenant_key = $1 AND owner = $2 AND epoch = $3 AND lease_until > {now}`
 
-// CheckFence returns gateway.ErrFenced unless f holds at this moment. It reads beside the writer, so it may be called
-// inside a transaction on Writer.
+// CheckFence returns gateway.ErrFenced unless f holds at this moment. On SQLite it reads beside the writer, so it may be
+// called inside a transaction on Writer; on Postgres use CheckFenceIn there.
 func (s *Store) CheckFence(ctx context.Context, f gateway.Fence) error {
+	return s.fenced(s.readRow(ctx, s.d.sql(holdsLease), f.TenantKey, f.Owner, f.Epoch))
+}
+
+// CheckFenceIn is CheckFence inside a transaction on Writer that depends on it: no other worker can take the lease before
+// that has ended.
+func (s *Store) CheckFenceIn(ctx context.Context, tx interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, f gateway.Fence,
+) error {
+	return s.fenced(tx.QueryRowContext(ctx, s.d.sql(holdsLease+` {share}`), f.TenantKey, f.Owner, f.Epoch))
+}
+
+func (s *Store) fenced(row scanner) error {
 	var one int
-	err := s.readRow(ctx, s.d.sql(holdsLease), f.TenantKey, f.Owner, f.Epoch).Scan(&one)
+	err := row.Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return gateway.ErrFenced
 	}
@@ -127,12 +144,7 @@ func (s *Store) CheckFence(ctx context.Context, f gateway.Fence) error {
 // checkFence is CheckFence inside the transaction that depends on it; no other worker can take the lease before it
 // has committed.
 func (t *tx) checkFence(f gateway.Fence) error {
-	var one int
-	err := t.row(t.s.d.sql(holdsLease+` {lock}`), f.TenantKey, f.Owner, f.Epoch).Scan(&one)
-	if errors.Is(err, sql.ErrNoRows) {
-		return gateway.ErrFenced
-	}
-	return err
+	return t.s.fenced(t.row(t.s.d.sql(holdsLease+` {share}`), f.TenantKey, f.Owner, f.Epoch))
 }
 
 // UpdateSession lets apply change the state, names, restriction and pairing code of the session under f, and returns
@@ -141,10 +153,11 @@ func (t *tx) checkFence(f gateway.Fence) error {
 func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*gateway.Session)) (gateway.Session, error) {
 	var v gateway.Session
 	err := s.write(ctx, "update session", func(t *tx) error {
-		if err := t.checkFence(f); err != nil {
+		// Locked to be written from the start: of two that only share the row, neither could go on to write it.
+		err := s.fenced(t.row(s.d.sql(holdsLease+` {lock}`), f.TenantKey, f.Owner, f.Epoch))
+		if err != nil {
 			return err
 		}
-		var err error
 		if v, err = scanSession(t.row(selectSession+`WHERE s.tenant_key = $1`, f.TenantKey)); err != nil {
 			return err
 		}
@@ -172,8 +185,8 @@ func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*
 // AddCommand asks the owner of a session, now or later, to do kind. CodeNotFound when there is no such tenant.
 func (s *Store) AddCommand(ctx context.Context, tenantKey int64, kind gateway.CommandKind) error {
 	return s.write(ctx, "add command", func(t *tx) error {
-		n, err := t.exec(`INSERT INTO commands (tenant_key, kind, created_at)
-			SELECT tenant_key, $1, $2 FROM sessions WHERE tenant_key = $3`, kind, micros(s.now()), tenantKey)
+		n, err := t.exec(s.d.sql(`INSERT INTO commands (tenant_key, kind, created_at)
+			SELECT tenant_key, $1, $2 FROM sessions WHERE tenant_key = $3 {share}`), kind, micros(s.now()), tenantKey)
 		if err == nil && n == 0 {
 			return gateway.Errorf(gateway.CodeNotFound, "there is no such session")
 		}

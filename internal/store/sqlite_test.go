@@ -86,7 +86,7 @@ func TestProcessesThatStartTogetherMigrateOnce(t *testing.T) {
 
 func TestOtherDatabasesAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"postgres://user:secret@host/db", "sqlite://", "hub.db", ""} {
+	for _, url := range []string{"mysql://user:secret@host/db", "postgres://user:secret@127.0.0.1:1:2/db", "postgres://user:secret@127.0.0.1:1/db", "sqlite://", "hub.db", ""} {
 		_, err := store.Open(t.Context(), url, store.Options{})
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", url, err)

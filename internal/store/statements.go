@@ -26,7 +26,7 @@ func (p *statements) find(query string) *sql.Stmt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stmt := p.prepared[query]
-	if stmt == nil {
+	if stmt == nil && !p.d.preparesItself() {
 		p.wanted[query] = struct{}{}
 	}
 	return stmt
@@ -71,6 +71,9 @@ func (r failedRow) Scan(...any) error { return r.err }
 
 // read queries the pool of readers.
 func (s *Store) read(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if s.d.preparesItself() {
+		return s.reader.QueryContext(ctx, query, args...)
+	}
 	stmt, err := s.reads.get(ctx, query) //nolint:sqlclosecheck // closed with its pool
 	if err != nil {
 		return nil, err
@@ -79,6 +82,9 @@ func (s *Store) read(ctx context.Context, query string, args ...any) (*sql.Rows,
 }
 
 func (s *Store) readRow(ctx context.Context, query string, args ...any) scanner {
+	if s.d.preparesItself() {
+		return s.reader.QueryRowContext(ctx, query, args...)
+	}
 	stmt, err := s.reads.get(ctx, query) //nolint:sqlclosecheck // closed with its pool
 	if err != nil {
 		return failedRow{err}

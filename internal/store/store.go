@@ -2,8 +2,9 @@
 // leases. It imports the domain and the database drivers. What a method has returned without an error is on disk;
 // what it returned with an error is not, except where its comment says that the outcome may be unknown.
 //
-// The database has one writer and a pool of readers. Every write goes through one committer (commit.go), which lets
-// writes that wait at the same time share a transaction and so a flush of the disk.
+// SQLite has one writer and a pool of readers. Every write goes through one committer (commit.go), which lets writes
+// that wait at the same time share a transaction and so a flush of the disk. Postgres has one pool for everything: accepts
+// share transactions there as well, for they wait for the lock of their tenant; other writes have their own.
 package store
 
 import (
@@ -24,7 +25,8 @@ import (
 type Options struct {
 	Clock   func() time.Time // for what is not a lease; default time.Now. Leases go by the database's clock
 	Log     *slog.Logger     // default: nothing is logged
-	Readers int              // connections that read at the same time; default one per core, at least 4
+	Readers int              // SQLite: connections that read at the same time; default one per core, at least 4
+	Conns   int              // Postgres: connections of this process in all; default 20, at least 6
 }
 
 // Store is an open database. Its methods may be called from any goroutine.
@@ -32,10 +34,12 @@ type Store struct {
 	d      dialect
 	now    func() time.Time
 	log    *slog.Logger
-	writer *sql.DB // exactly one connection
-	reader *sql.DB
+	writer *sql.DB // SQLite: exactly one connection
+	reader *sql.DB // Postgres: the same pool
 
-	queue  *queue
+	queues []*queue
+	gate   sync.RWMutex // held for reading by writes that do not queue
+	closed chan struct{}
 	writes *statements // prepared on writer
 	reads  *statements // prepared on reader
 
@@ -43,8 +47,8 @@ type Store struct {
 	closeErr  error
 }
 
-// Open opens the database at url, sqlite://path, creates it when it is not there, and brings it to the current
-// schema. Several processes may open one database at the same time.
+// Open opens the database at url, sqlite://path or postgres://..., and brings it to the current schema; a SQLite file is
+// created when it is not there. Several processes may open one database at the same time.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.Clock == nil {
 		opts.Clock = time.Now
@@ -55,18 +59,30 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.Readers <= 0 {
 		opts.Readers = max(4, runtime.NumCPU())
 	}
-	path, ok := strings.CutPrefix(url, "sqlite://")
-	if !ok || path == "" {
-		return nil, errors.New("open database: the URL must be sqlite:// and a path") // the URL may hold a password
+	if opts.Conns == 0 {
+		opts.Conns = 20
 	}
-	s := &Store{d: sqliteDialect(), now: opts.Clock, log: opts.Log, queue: newQueue()}
+	s := &Store{now: opts.Clock, log: opts.Log, closed: make(chan struct{})}
 	var err error
-	if s.writer, s.reader, err = openSQLite(path, opts.Readers); err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
+	if path, ok := strings.CutPrefix(url, "sqlite://"); ok && path != "" {
+		s.d = sqliteDialect()
+		s.writer, s.reader, err = openSQLite(path, opts.Readers)
+	} else if isPostgres(url) {
+		s.d = postgresDialect()
+		s.writer, err = openPostgres(url, max(opts.Conns, s.d.writers+2))
+		s.reader = s.writer
+	} else {
+		err = errors.New("the URL must be sqlite:// and a path, or postgres://") // it may hold a password
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	for range s.d.writers {
+		s.queues = append(s.queues, newQueue())
 	}
 	s.writes, s.reads = newStatements(s.writer, s.d), newStatements(s.reader, s.d)
 	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("migrate database %s: %w", path, err), s.Close())
+		return nil, errors.Join(s.wrap("migrate database", err), s.Close())
 	}
 	if err := s.purgeDeleted(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -77,18 +93,24 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 // Close waits for the writes in hand and closes the database. It is safe to call twice.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
-		s.queue.turn <- struct{}{} // never given back: nothing is written from here on
-		close(s.queue.closed)
-		s.closeErr = errors.Join(s.reader.Close(), s.writer.Close())
+		for _, q := range s.queues {
+			q.turn <- struct{}{} // never given back: nothing is written from here on
+		}
+		s.gate.Lock()
+		defer s.gate.Unlock()
+		close(s.closed)
+		s.closeErr = errors.Join(s.reader.Close(), s.writer.Close()) // the second is nothing when they are one
 	})
 	return s.closeErr
 }
 
-// Writer is the one connection that writes, for WhatsApp's own tables in the same database. Who holds it holds up
-// everybody: begin late, commit soon, and never wait for anything but the database in between.
+// Writer is what writes, for WhatsApp's own tables in the same database. On SQLite it is one connection: who holds it holds
+// up everybody. Begin late, commit soon, and never wait for anything but the database in between. On Postgres it is the
+// pool of the process: who holds a transaction must not ask the store for another connection before it ends, or the pool
+// is soon held by those who wait for it (CheckFenceIn needs none).
 func (s *Store) Writer() *sql.DB { return s.writer }
 
-// Dialect names the SQL dialect: "sqlite".
+// Dialect names the SQL dialect as whatsmeow's sqlstore does: "sqlite" or "pgx".
 func (s *Store) Dialect() string { return s.d.name }
 
 // Ping reports whether the database answers.
@@ -141,7 +163,9 @@ func (s *Store) StampMode(ctx context.Context, mode string) error {
 
 // wrap says what was tried and marks what is the database's unavailability.
 func (s *Store) wrap(what string, err error) error {
-	if s.d.unavailable(err) {
+	if s.d.refused(err) {
+		err = &gateway.Error{Code: gateway.CodeInvalidBody, Message: "A text holds a character that cannot be stored (U+0000).", Err: err}
+	} else if s.d.unavailable(err) {
 		err = &gateway.Error{Code: gateway.CodeUnavailable, Message: "The database does not answer. Try again.", Err: err}
 	}
 	return fmt.Errorf("%s: %w", what, err)

@@ -4,23 +4,42 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/wapro/hub/internal/store"
 	"github.com/wapro/hub/internal/store/storetest"
+	"github.com/wapro/hub/internal/testkit/services"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSQLiteKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T, opts store.Options) *store.Store {
 		t.Helper()
-		s, err := store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		return s
+		return open(t, "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), opts)
 	})
+}
+
+func TestPostgresKeepsTheContract(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T, opts store.Options) *store.Store {
+		t.Helper()
+		opts.Conns = 10
+		return open(t, services.Postgres(t), opts)
+	})
+}
+
+func open(t *testing.T, url string, opts store.Options) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), url, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }

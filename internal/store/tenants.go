@@ -84,8 +84,8 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 		}
 		delete(tx.lastSeq, key) // nothing more is accepted, not in this transaction either
 		for _, query := range []string{
+			`DELETE FROM sessions WHERE tenant_key = $1`, // first: a command cannot be added without it
 			`DELETE FROM commands WHERE tenant_key = $1`,
-			`DELETE FROM sessions WHERE tenant_key = $1`,
 			`DELETE FROM api_keys WHERE tenant_key = $1`,
 			`DELETE FROM idempotency WHERE tenant_key = $1`,
 		} {
@@ -120,6 +120,16 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 	for {
 		left := true
 		err := s.write(ctx, "remove the rows of a deleted tenant", func(tx *tx) error {
+			// Another process may do the same; its turn ends with its commit.
+			var one int
+			err := tx.row(s.d.sql(`SELECT 1 FROM tenants WHERE tenant_key = $1 AND deleted_at > 0 {lock}`), key).Scan(&one)
+			if errors.Is(err, sql.ErrNoRows) {
+				left = false
+				return nil
+			}
+			if err != nil {
+				return err
+			}
 			n, err := tx.exec(`DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE tenant_key = $1 LIMIT $2)`,
 				key, purgeChunk)
 			if err != nil || n > 0 {
@@ -168,7 +178,7 @@ func (s *Store) CreateKey(ctx context.Context, k gateway.APIKey) error {
 			}
 		}
 		_, err := tx.exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at)
-			VALUES ($1, NULLIF($2, 0), $3, $4, $5, $6, $7)`,
+			VALUES ($1, NULLIF(CAST($2 AS BIGINT), 0), $3, $4, $5, $6, $7)`,
 			k.ID, k.TenantKey, k.Name, strings.Join(k.Scopes, " "), k.Hash[:], k.Hash[:8], micros(k.CreatedAt))
 		if s.d.duplicate(err) {
 			return gateway.Errorf(gateway.CodeConflict, "a key with this id exists already")

@@ -1,4 +1,7 @@
-package testkit
+// Package services gives tests what runs beside the hub: servers of their own, fresh and private to the test process, and
+// the tools that some tests need, installed where that is possible. It imports nothing of the hub, so that the tests of
+// any room may use it.
+package services
 
 import (
 	"context"
@@ -28,6 +31,9 @@ func Tool(t testing.TB, check []string, packages ...string) {
 	if os.Geteuid() == 0 && works([]string{"apt-get", "--version"}) {
 		run(t, "", "apt-get", "-q", "update")
 		run(t, "", "apt-get", append([]string{"-qy", "-o", "DPkg::Lock::Timeout=120", "install", "--no-install-recommends"}, packages...)...)
+		for _, service := range packages { // what a package starts by itself is not wanted; most have nothing to start
+			works([]string{"systemctl", "disable", "--now", service})
+		}
 		if works(check) {
 			return
 		}

@@ -1,0 +1,65 @@
+package store
+
+import (
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// maxRows bounds the messages of one statement: 1,000 of the longest texts are 64 MiB.
+const maxRows = 1000
+
+// insertMany stores messages with the first rows of their history in one statement, whatever their number: the columns
+// are sent as arrays. Postgres only.
+func (t *tx) insertMany(msgs []*gateway.Message) error {
+	for part := range slices.Chunk(msgs, maxRows) {
+		columns, types := t.columns(part)
+		var arrays strings.Builder
+		for i, name := range types {
+			if i > 0 {
+				arrays.WriteString(", ")
+			}
+			arrays.WriteString("$" + strconv.Itoa(i+1) + "::" + name + "[]")
+		}
+		_, err := t.exec(`WITH accepted AS (INSERT INTO messages (`+fixedColumns+`, `+stateColumns+`)
+			SELECT * FROM unnest(`+arrays.String()+`) RETURNING id, status, created_at)
+			INSERT INTO message_events (message_id, n, status, at, detail) SELECT id, 1, status, created_at, '' FROM accepted`,
+			columns...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// columns turns the rows of messages into one array for each column, and names the types of their elements.
+func (t *tx) columns(msgs []*gateway.Message) (columns []any, types []string) {
+	rows := make([][]any, len(msgs))
+	for i, m := range msgs {
+		rows[i] = t.s.d.messageArgs(m)
+	}
+	for c, first := range rows[0] {
+		switch reflect.TypeOf(first).Kind() {
+		case reflect.Bool:
+			columns, types = append(columns, column(rows, c, reflect.Value.Bool)), append(types, "boolean")
+		case reflect.String:
+			columns, types = append(columns, column(rows, c, reflect.Value.String)), append(types, "text")
+		case reflect.Slice:
+			columns, types = append(columns, column(rows, c, reflect.Value.Bytes)), append(types, "bytea")
+		default:
+			columns, types = append(columns, column(rows, c, reflect.Value.Int)), append(types, "bigint")
+		}
+	}
+	return columns, types
+}
+
+func column[T any](rows [][]any, c int, value func(reflect.Value) T) []T {
+	list := make([]T, len(rows))
+	for i, row := range rows {
+		list[i] = value(reflect.ValueOf(row[c]))
+	}
+	return list
+}

@@ -1,0 +1,139 @@
+package services
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// watchdog runs a server and waits for a word on its standard input: "kill" ends it with SIGKILL, "stop" in order. When
+// the input is closed instead, for the test process is gone, however it ended, the server and its folder go as well.
+const watchdog = `
+folder=$1; shift
+"$@" >>"$folder/log" 2>&1 </dev/null &
+server=$!
+read word
+case $word in
+kill) kill -KILL $server ;;
+*)    kill -INT $server ;;
+esac
+wait $server
+[ -n "$word" ] || rm -rf "$folder"
+`
+
+// Server is a server in a process of its own, on a free port of 127.0.0.1.
+type Server struct {
+	URL string
+
+	dir     string
+	command []string
+	user    *syscall.Credential // nil: who runs the test
+	ready   func(ctx context.Context, url string) error
+
+	mu    sync.Mutex
+	guard *exec.Cmd
+	words io.WriteCloser
+}
+
+// start starts the server and waits until it is ready. An error is followed by what it has logged.
+func (s *Server) start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.guard != nil {
+		return nil
+	}
+	guard := exec.Command("sh", append([]string{"-c", watchdog, "watchdog", s.dir}, s.command...)...) //nolint:gosec,noctx // lives as long as the tests
+	// Not in our group: Ctrl-C ends the tests, and their end ends the server.
+	guard.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.user}
+	guard.Dir = s.dir
+	words, err := guard.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := guard.Start(); err != nil {
+		return err
+	}
+	s.guard, s.words = guard, words
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for {
+		err := s.ready(ctx, s.URL)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			s.end("kill\n")
+			return fmt.Errorf("%v is not ready: %w\n%s", s.command, err, log)
+		case <-time.After(20 * time.Millisecond): // the next look
+		}
+	}
+}
+
+// end says word to the watchdog and waits until it has gone. Without a word the server's folder is removed.
+func (s *Server) end(word string) {
+	if s.guard == nil {
+		return
+	}
+	io.WriteString(s.words, word) //nolint:errcheck // a watchdog that has gone needs no word
+	s.words.Close()
+	s.guard.Wait() //nolint:errcheck // a killed server is an error that is meant
+	s.guard = nil
+}
+
+// Stop stops the server in order. Start starts it again with the data it has kept.
+func (s *Server) Stop() { s.stop("stop\n") }
+
+// Kill ends the server with SIGKILL, in the middle of whatever it does.
+func (s *Server) Kill() { s.stop("kill\n") }
+
+func (s *Server) stop(word string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end(word)
+}
+
+// Start starts the server again after Stop or Kill and waits until it is ready.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// remove removes the folder of a server that has been stopped.
+func (s *Server) remove(t testing.TB) {
+	t.Helper()
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// freePort is a port of 127.0.0.1 that was free a moment ago.
+func freePort() (string, error) {
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port), nil
+}
+
+// folder makes a folder of user under the system's temporary one. It is not the test's: the watchdog removes it.
+func folder(user *syscall.Credential) (string, error) {
+	dir, err := os.MkdirTemp("", "wapro-hub-service-")
+	if err != nil || user == nil {
+		return dir, err
+	}
+	return dir, os.Chown(dir, int(user.Uid), int(user.Gid))
+}
