@@ -23,7 +23,7 @@ func BenchmarkPhones(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer s.Close()
+			b.Cleanup(func() { _ = s.Close() })
 			next := make(chan int, 1)
 			next <- 0
 			b.RunParallel(func(p *testing.PB) {
@@ -47,7 +47,7 @@ func BenchmarkClient(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close()
+	b.Cleanup(func() { _ = s.Close() })
 	c := newClient(b, s)
 	c.connect()
 	if err := s.Pair(b.Context(), await[*events.QR](c, nil).Codes[0], alice); err != nil {

@@ -85,7 +85,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.conns.remove(c)
-	c.run()
+	c.run() //nolint:contextcheck // it outlives the request and has its own context
 }
 
 func (c *conn) run() {

@@ -305,8 +305,17 @@ func TestFaultsThatCannotHappenAreRefused(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, wasim.Config{})
 	for _, f := range []wasim.Fault{
-		{}, {Kind: "nonsense"}, {Kind: wasim.AckError}, {Kind: wasim.IQError}, {Kind: wasim.LoginFailure}, {Kind: wasim.DelayAck},
-		{Kind: wasim.Latency}, {Kind: wasim.DelaySuccess}, {Kind: wasim.UpgradeError, Code: 200}, {Kind: wasim.UploadError}, {Kind: wasim.StreamError},
+		{},
+		{Kind: "nonsense"},
+		{Kind: wasim.AckError},
+		{Kind: wasim.IQError},
+		{Kind: wasim.LoginFailure},
+		{Kind: wasim.DelayAck},
+		{Kind: wasim.DelaySuccess},
+		{Kind: wasim.Latency},
+		{Kind: wasim.UpgradeError, Code: 200},
+		{Kind: wasim.UploadError},
+		{Kind: wasim.StreamError},
 	} {
 		if _, err := s.Script(f); err == nil {
 			t.Errorf("%+v was accepted", f)

@@ -67,6 +67,7 @@ func (c *conn) handleIQ(n *waBinary.Node) error {
 			c.iqFailed(n, f.Code)
 		case DropBeforeAccept:
 			c.drop()
+		default: // silence
 		}
 		return nil
 	}

@@ -101,6 +101,7 @@ func (c *conn) acknowledge(q stanzaInfo, ack waBinary.Attrs, r *routing) {
 		c.drop()
 	case DelayAck:
 		time.AfterFunc(f.Delay, func() { c.send(waBinary.Node{Tag: "ack", Attrs: ack}) }) // after the connection's end this does nothing
+	default: // withheld
 	}
 }
 

@@ -86,7 +86,7 @@ func openJournal(ctx context.Context, dir string) (*journal, error) {
 		}
 	}
 	j.db = db
-	go j.run()
+	go j.run() //nolint:contextcheck // it writes for many callers until close
 	return j, nil
 }
 
@@ -208,12 +208,12 @@ func (j *journal) write(todo []*batch) error {
 	if err != nil {
 		return err
 	}
-	defer put.Close()
+	defer func() { _ = put.Close() }() // the transaction tells what failed
 	del, err := tx.PrepareContext(ctx, `DELETE FROM record WHERE kind = ? AND key = ?`)
 	if err != nil {
 		return err
 	}
-	defer del.Close()
+	defer func() { _ = del.Close() }()
 	for _, b := range todo {
 		for _, op := range b.ops {
 			if op.value == nil {

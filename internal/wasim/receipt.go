@@ -42,6 +42,7 @@ func (s *Server) confirmDelivery(b *batch, in incoming, first *Shown) error {
 		read = -1
 	case SlowReceipts:
 		delay = s.cfg.SlowDelay
+	default: // the others get no message at all
 	}
 	r := dueReceipt{At: in.at.Add(delay), Phone: phone.number, Sender: sender.number, ID: in.r.id}
 	if in.r.group != nil {
