@@ -81,7 +81,7 @@ func (t tenants) Delete(ctx context.Context, tenant gateway.Tenant) error {
 	if err != nil {
 		return err
 	}
-	if session.JID != "" && session.State == gateway.SessionOnline {
+	if session.JID != "" {
 		if err := t.hub.commanded().AddCommand(ctx, tenant.Key, gateway.CommandLogout); err != nil {
 			return err
 		}

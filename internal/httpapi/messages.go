@@ -17,7 +17,7 @@ import (
 
 const (
 	defaultPage = 50
-	maxPage     = 100
+	maxPage     = 200
 	maxIDs      = 1000
 )
 

@@ -110,7 +110,7 @@ func TestListFilters(t *testing.T) {
 		})
 	}
 	for _, query := range []string{
-		"status=done", "type=fax", "limit=0", "limit=101", "limit=many", "cursor=xyz", "cursor=!!", "from=yesterday", "until=2001", "stauts=queued",
+		"status=done", "type=fax", "limit=0", "limit=201", "limit=many", "cursor=xyz", "cursor=!!", "from=yesterday", "until=2001", "stauts=queued",
 	} {
 		h.do(request{path: "/api/algo/messages?" + query}).refused(422, gateway.CodeInvalidParameter, "")
 	}

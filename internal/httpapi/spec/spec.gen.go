@@ -329,7 +329,7 @@ type MediaRequest struct {
 	ExpiresAt *time.Time  `json:"expiresAt,omitempty"`
 	Media     MediaSource `json:"media"`
 
-	// Message The caption, 65,536 bytes at most.
+	// Message The caption, 65,536 bytes at most. WhatsApp shows none with audio: there it is kept but not sent.
 	Message *string `json:"message,omitempty"`
 
 	// Priority The lane; high overtakes normal, normal overtakes bulk.
