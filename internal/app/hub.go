@@ -159,7 +159,7 @@ func (h *Hub) openStore(ctx context.Context) error {
 	if err := st.StampMode(ctx, string(h.cfg.Mode())); err != nil {
 		return err
 	}
-	if h.cfg.Embedded() {
+	if h.cfg.Embedded() && h.cfg.SQLite() {
 		return st.ReleaseAllSessions(ctx) // the lock says that nobody else is there
 	}
 	return nil

@@ -9,9 +9,13 @@ import (
 	"syscall"
 )
 
-// lockData makes the embedded hub the only process on its database, or shares the database with the other processes of
-// a hub that has a broker. The kernel lets go of the lock when the process ends, however it ends.
+// lockData makes the embedded hub the only process on its SQLite database, or shares that with the other processes of
+// a hub that has a broker. The kernel lets go of the lock when the process ends, however it ends. Processes on Postgres are
+// told apart by their leases alone, for they may be on different hosts.
 func (h *Hub) lockData(context.Context) error {
+	if !h.cfg.SQLite() {
+		return nil
+	}
 	if err := os.MkdirAll(h.cfg.DataDir(), 0o750); err != nil {
 		return err
 	}

@@ -85,7 +85,11 @@ func (c Config) RootKey() [32]byte {
 	return key
 }
 
-// DataDir is the folder of the SQLite database, where embedded extras (the simulator's state) live beside it.
+// SQLite reports whether the database is a file of this host, not a Postgres that any host may share.
+func (c Config) SQLite() bool { return strings.HasPrefix(c.DatabaseURL, "sqlite://") }
+
+// DataDir is the folder of the SQLite database, where embedded extras (the simulator's state) live beside it. With
+// Postgres it is the folder data.
 func (c Config) DataDir() string {
 	if path, ok := strings.CutPrefix(c.DatabaseURL, "sqlite://"); ok {
 		path, _, _ = strings.Cut(path, "?")
@@ -179,6 +183,26 @@ func resolveFiles(vars map[string]string) (map[string]string, error) {
 	return vars, nil
 }
 
+// databaseProblem is what is wrong with DATABASE_URL, without the URL, which may hold a password.
+func (c Config) databaseProblem() string {
+	if path, ok := strings.CutPrefix(c.DatabaseURL, "sqlite://"); ok {
+		if path == "" {
+			return "needs a path: sqlite://data/hub.db"
+		}
+		return ""
+	}
+	u, err := url.Parse(c.DatabaseURL)
+	switch {
+	case err != nil:
+		return "cannot be read as a URL; a password with other characters than letters and digits must be percent-encoded"
+	case u.Scheme != "postgres" && u.Scheme != "postgresql":
+		return "must begin with sqlite:// or postgres://"
+	case strings.Trim(u.Path, "/") == "" && u.Query().Get("dbname") == "":
+		return "names no database: postgres://user:password@host/database"
+	}
+	return ""
+}
+
 func (c Config) validate(p Process) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -203,8 +227,8 @@ func (c Config) validate(p Process) error {
 			bad("WHATSAPP_ROOT_KEY must be 32 bytes in hex (64 digits)")
 		}
 	}
-	if !strings.HasPrefix(c.DatabaseURL, "sqlite://") {
-		bad("DATABASE_URL must begin with sqlite:// (postgres:// is not built yet)")
+	if problem := c.databaseProblem(); problem != "" {
+		bad("DATABASE_URL %s", problem)
 	}
 	if !strings.HasPrefix(c.BlobURL, "file://") {
 		bad("BLOB_URL must begin with file:// (s3:// is not built yet)")

@@ -30,6 +30,31 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	}
 }
 
+func TestPostgresIsAcceptedAndItsPasswordKeptToItself(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{
+		"postgres://hub:pass%40word@db:5432/hub?sslmode=require", "postgresql://db/hub", "postgres://hub@/?host=/run/postgresql&dbname=hub",
+	} {
+		c, err := config.Load(config.ProcessAPI, []string{"DATABASE_URL=" + address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.SQLite() || c.DataDir() != "data" || c.DatabaseURL != address {
+			t.Errorf("%s: SQLite %t, folder %s", address, c.SQLite(), c.DataDir())
+		}
+		if strings.Contains(c.LogValue().String(), "pass") {
+			t.Errorf("the log value shows the password: %s", c.LogValue())
+		}
+	}
+	_, err := config.Load(config.ProcessAPI, []string{"DATABASE_URL=postgres://hub:secret/@db/hub"})
+	if err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("the error shows the password, or there is none: %v", err)
+	}
+	if c, err := config.Load(config.ProcessAPI, nil); err != nil || !c.SQLite() {
+		t.Errorf("the default is not SQLite: %v, %v", c, err)
+	}
+}
+
 func TestSandboxOpensPrivateEgress(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load(config.ProcessAPI, []string{"SANDBOX=true", "DATABASE_URL=sqlite://data/sandbox/hub.db"})
@@ -74,6 +99,9 @@ func TestWrongSettingsAreRefusedByName(t *testing.T) {
 		"short key":                 {config.ProcessAPI, []string{"WHATSAPP_SERVER=127.0.0.1:1", "WHATSAPP_ROOT_KEY=abcd"}, "WHATSAPP_ROOT_KEY"},
 		"server without port":       {config.ProcessAPI, []string{"WHATSAPP_SERVER=localhost", "WHATSAPP_ROOT_KEY=" + key}, "host:port"},
 		"database":                  {config.ProcessAPI, []string{"DATABASE_URL=mysql://x"}, "DATABASE_URL"},
+		"a file without a name":     {config.ProcessAPI, []string{"DATABASE_URL=sqlite://"}, "needs a path"},
+		"no database":               {config.ProcessAPI, []string{"DATABASE_URL=postgres://hub@db:5432"}, "names no database"},
+		"a port that is none":       {config.ProcessAPI, []string{"DATABASE_URL=postgres://hub:a/b@db/hub"}, "percent-encoded"},
 		"blobs":                     {config.ProcessAPI, []string{"BLOB_URL=ftp://x"}, "BLOB_URL"},
 		"tenant id":                 {config.ProcessAPI, []string{"BOOTSTRAP_TENANT=Not Valid"}, "BOOTSTRAP_TENANT"},
 		"key without tenant":        {config.ProcessAPI, []string{"BOOTSTRAP_API_KEY=0123456789abcdef"}, "BOOTSTRAP_TENANT"},
