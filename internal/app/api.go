@@ -55,9 +55,9 @@ func (s commandStore) CreateTenant(ctx context.Context, id, name string) (gatewa
 	return s.Store.CreateTenant(ctx, id, name)
 }
 
-func (s commandStore) AddCommand(ctx context.Context, tenantKey int64, kind gateway.CommandKind) error {
+func (s commandStore) AddCommand(ctx context.Context, c gateway.Command) error {
 	defer s.kick()
-	return s.Store.AddCommand(ctx, tenantKey, kind)
+	return s.Store.AddCommand(ctx, c)
 }
 
 // base64Files stores files that arrive in base64.
@@ -82,7 +82,7 @@ func (t tenants) Delete(ctx context.Context, tenant gateway.Tenant) error {
 		return err
 	}
 	if session.JID != "" {
-		if err := t.hub.commanded().AddCommand(ctx, tenant.Key, gateway.CommandLogout); err != nil {
+		if err := t.hub.commanded().AddCommand(ctx, gateway.Command{TenantKey: tenant.Key, Kind: gateway.CommandLogout}); err != nil {
 			return err
 		}
 		wait, cancel := context.WithTimeout(ctx, logoutWait)

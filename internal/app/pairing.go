@@ -46,7 +46,7 @@ func (h *Hub) pairingCode(ctx context.Context, tenantID string) (string, error) 
 	ctx, cancel := context.WithTimeout(ctx, pairingWait)
 	defer cancel()
 	showsCode := func(s gateway.Session) bool {
-		return s.PairingCode != "" && time.Until(s.PairingExpiresAt) > time.Second
+		return s.PairingCode != "" && s.PairingPhone == "" && time.Until(s.PairingExpiresAt) > time.Second
 	}
 	session, err := h.store.Session(ctx, tenant.Key)
 	if err != nil {
@@ -56,7 +56,7 @@ func (h *Hub) pairingCode(ctx context.Context, tenantID string) (string, error) 
 		return "", gateway.Errorf(gateway.CodeAlreadyPaired, "the tenant is paired already: log its session out first")
 	}
 	if !showsCode(session) {
-		if err := h.store.AddCommand(ctx, tenant.Key, gateway.CommandConnect); err != nil {
+		if err := h.store.AddCommand(ctx, gateway.Command{TenantKey: tenant.Key, Kind: gateway.CommandConnect}); err != nil {
 			return "", err
 		}
 	}
@@ -79,7 +79,7 @@ func pairInTerminal(ctx context.Context, h *Hub) error {
 		return err
 	}
 	if session.JID == "" {
-		if err := h.store.AddCommand(ctx, tenant.Key, gateway.CommandConnect); err != nil {
+		if err := h.store.AddCommand(ctx, gateway.Command{TenantKey: tenant.Key, Kind: gateway.CommandConnect}); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func pairInTerminal(ctx context.Context, h *Hub) error {
 		switch {
 		case s.State == gateway.SessionOnline:
 			return true
-		case s.PairingCode != "" && s.PairingCode != shown:
+		case s.PairingCode != "" && s.PairingPhone == "" && s.PairingCode != shown:
 			shown = s.PairingCode
 			fmt.Fprintf(h.opts.Stdout, "\nOn the phone: WhatsApp > Linked devices > Link a device, and scan:\n\n")
 			qrterminal.GenerateHalfBlock(shown, qrterminal.L, h.opts.Stdout)

@@ -18,7 +18,7 @@ const (
 	ClientBanned       ClientEventKind = "banned"        // Until
 	ClientOutdated     ClientEventKind = "outdated"      // client version refused
 	ClientConnectError ClientEventKind = "connect_error" // login refused for another reason; Reason, Detail
-	ClientPairCode     ClientEventKind = "pair_code"     // Code is on show until Until
+	ClientPairCode     ClientEventKind = "pair_code"     // Code is on show until Until; Reason: scan_qr or enter_code
 	ClientPaired       ClientEventKind = "paired"        // JID, LID; a reconnect follows
 	ClientPairFailed   ClientEventKind = "pair_failed"   // Reason: pairing_timeout or pairing_failed
 	ClientReceipt      ClientEventKind = "receipt"       // Receipt

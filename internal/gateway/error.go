@@ -31,6 +31,7 @@ const (
 	CodeConflict           Code = "conflict"             // the state of the thing forbids it
 	CodeNotPairing         Code = "not_pairing"          // there is no QR code to show
 	CodeAlreadyPaired      Code = "already_paired"       // log out before pairing again
+	CodeNoPairingCode      Code = "no_pairing_code"      // WhatsApp gave none, or could not be reached
 	CodeNotCancelable      Code = "not_cancelable"       // claimed already, or ended
 	CodeNotRetryable       Code = "not_retryable"        // not failed, expired or canceled; or unknown without force
 	CodeIdempotencyReuse   Code = "idempotency_mismatch" // same Idempotency-Key, another body

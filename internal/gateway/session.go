@@ -11,7 +11,7 @@ type SessionState string
 // The session states.
 const (
 	SessionUnpaired   SessionState = "unpaired"   // no number is linked
-	SessionPairing    SessionState = "pairing"    // a QR code waits to be scanned
+	SessionPairing    SessionState = "pairing"    // a QR code waits to be scanned, or a code to be entered
 	SessionConnecting SessionState = "connecting" // paired, on its way online
 	SessionOnline     SessionState = "online"     // sends
 	SessionOffline    SessionState = "offline"    // paired, the connection is down; reconnects by itself
@@ -59,7 +59,7 @@ func (r SessionReason) Hint() string {
 	case ReasonEnterCode:
 		return "Open WhatsApp on the phone, Linked devices, Link with phone number, and enter the code."
 	case ReasonPairingTimeout:
-		return "Nobody scanned the code in time. Start pairing again."
+		return "Nobody used the code in time. Start pairing again."
 	case ReasonPairingFailed:
 		return "The phone did not complete the pairing. Start pairing again."
 	case ReasonConnecting:
@@ -114,8 +114,9 @@ type Session struct {
 	Since       time.Time // of State
 	Restriction Restriction
 
-	PairingCode      string    // the QR content while SessionPairing
-	PairingExpiresAt time.Time // when the next code replaces it
+	PairingCode      string    // while SessionPairing: the QR content, or what PairingPhone is to enter, like ABCD-1234
+	PairingExpiresAt time.Time // when the next code replaces it, or pairing ends
+	PairingPhone     string    // E.164 digits of the phone that is to enter the code; empty when a QR code is shown
 
 	Owner      string // the worker instance that holds the lease, empty when none
 	Epoch      int64  // raised by every claim of the lease
@@ -161,5 +162,6 @@ type Command struct {
 	ID        int64
 	TenantKey int64
 	Kind      CommandKind
+	Phone     string // with CommandConnect: pair by a code that this phone enters, E.164 digits; empty: by QR code
 	CreatedAt time.Time
 }

@@ -40,7 +40,8 @@ type Store interface {
 	Statuses(ctx context.Context, ids []string) (map[string]gateway.Status, error)
 
 	Session(ctx context.Context, tenantKey int64) (gateway.Session, error)
-	AddCommand(ctx context.Context, tenantKey int64, kind gateway.CommandKind) error
+	// AddCommand asks the owner of c.TenantKey's session for c.
+	AddCommand(ctx context.Context, c gateway.Command) error
 }
 
 // Intake accepts messages. When it returns without an error the message is committed, and with it the answer of the

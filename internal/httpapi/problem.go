@@ -50,6 +50,8 @@ func statusOf(code gateway.Code) (status int, ok bool) {
 	case gateway.CodeTenantExists, gateway.CodeConflict, gateway.CodeNotPairing, gateway.CodeAlreadyPaired,
 		gateway.CodeNotCancelable, gateway.CodeNotRetryable, gateway.CodeIdempotencyBusy, gateway.CodeMediaLost:
 		return http.StatusConflict, true
+	case gateway.CodeNoPairingCode:
+		return http.StatusBadGateway, true
 	case gateway.CodeRateLimited:
 		return http.StatusTooManyRequests, true
 	case gateway.CodeNotImplemented:

@@ -123,7 +123,7 @@ func (s *Server) LogoutSession(c echo.Context, _ string, _ spec.LogoutSessionPar
 }
 
 func (s *Server) command(ctx context.Context, session gateway.Session, kind gateway.CommandKind) (*answer, error) {
-	if err := s.store.AddCommand(ctx, session.TenantKey, kind); err != nil {
+	if err := s.store.AddCommand(ctx, gateway.Command{TenantKey: session.TenantKey, Kind: kind}); err != nil {
 		return nil, wrap(err, "ask the session's owner")
 	}
 	return jsonAnswer(http.StatusAccepted, spec.ConnectAnswer{State: spec.SessionState(session.State)}), nil

@@ -47,7 +47,7 @@ type actor struct {
 	// Shared.
 	live     atomic.Pointer[link] // the client that sends may use, nil when not online
 	inbox    chan func()
-	commandC chan gateway.CommandKind
+	commandC chan gateway.Command
 	endOnce  sync.Once
 	endC     chan ending
 	ended    atomic.Bool
@@ -80,7 +80,7 @@ func newActor(s *Supervisor, session gateway.Session) *actor {
 		fence:    session.Fence(),
 		tenant:   session.TenantID,
 		inbox:    make(chan func(), inboxSize),
-		commandC: make(chan gateway.CommandKind, 8),
+		commandC: make(chan gateway.Command, 8),
 		endC:     make(chan ending, 1),
 		done:     make(chan struct{}),
 		session:  session,
@@ -98,9 +98,9 @@ func (a *actor) end(how ending) {
 func (a *actor) ending() bool { return a.ended.Load() }
 
 // command passes a command on. False: there is no room for it.
-func (a *actor) command(kind gateway.CommandKind) bool {
+func (a *actor) command(c gateway.Command) bool {
 	select {
-	case a.commandC <- kind:
+	case a.commandC <- c:
 		return true
 	default:
 		return false
@@ -146,8 +146,8 @@ func (a *actor) serve(ctx context.Context, start func()) (how ending, panicked b
 				return
 			case do := <-a.inbox:
 				do()
-			case kind := <-a.commandC:
-				a.obey(ctx, kind)
+			case command := <-a.commandC:
+				a.obey(ctx, command)
 			case <-a.alarm.C:
 				a.onTime()
 			case <-a.retry.C:
@@ -280,7 +280,7 @@ func (a *actor) setState(ctx context.Context, state gateway.SessionState, reason
 	}
 	a.session.State, a.session.Reason = state, reason
 	if state != gateway.SessionPairing {
-		a.session.PairingCode, a.session.PairingExpiresAt = "", time.Time{}
+		a.session.PairingCode, a.session.PairingExpiresAt, a.session.PairingPhone = "", time.Time{}, ""
 	}
 	a.save(ctx)
 }
@@ -293,7 +293,7 @@ func (a *actor) save(ctx context.Context) {
 	stored, err := a.s.deps.Store.UpdateSession(ctx, a.fence, func(row *gateway.Session) {
 		row.State, row.Reason, row.Since = want.State, want.Reason, want.Since
 		row.JID, row.LID = want.JID, want.LID
-		row.PairingCode, row.PairingExpiresAt = want.PairingCode, want.PairingExpiresAt
+		row.PairingCode, row.PairingExpiresAt, row.PairingPhone = want.PairingCode, want.PairingExpiresAt, want.PairingPhone
 		if a.ban != nil {
 			row.Restriction = *a.ban
 		}

@@ -165,7 +165,7 @@ func (s *Supervisor) commands(ctx context.Context) {
 		s.mu.Lock()
 		a := s.actors[command.TenantKey]
 		s.mu.Unlock()
-		if a == nil || !a.command(command.Kind) {
+		if a == nil || !a.command(command) {
 			s.log.Warn("a command was dropped: its session is busy or gone", "tenantKey", command.TenantKey, "command", string(command.Kind))
 		}
 	}

@@ -233,7 +233,7 @@ func TestPanicOfOneSessionStaysWithIt(t *testing.T) {
 		return nil
 	}
 	b.start()
-	if err := b.store.AddCommand(t.Context(), other.Key, gateway.CommandConnect); err != nil {
+	if err := b.store.AddCommand(t.Context(), gateway.Command{TenantKey: other.Key, Kind: gateway.CommandConnect}); err != nil {
 		t.Fatal(err)
 	}
 	timeout := time.After(deadline)

@@ -35,22 +35,24 @@ func (a *actor) begin(ctx context.Context) {
 }
 
 // obey carries a command out.
-func (a *actor) obey(ctx context.Context, kind gateway.CommandKind) {
-	switch kind {
+func (a *actor) obey(ctx context.Context, c gateway.Command) {
+	switch c.Kind {
 	case gateway.CommandConnect:
-		a.connectByCommand(ctx)
+		a.connectByCommand(ctx, c.Phone)
 	case gateway.CommandLogout:
 		a.logout(ctx)
 	default:
-		a.log.Warn("unknown command", "command", string(kind))
+		a.log.Warn("unknown command", "command", string(c.Kind))
 	}
 }
 
-func (a *actor) connectByCommand(ctx context.Context) {
+// connectByCommand pairs a session without a number: by a code that phone enters, by QR codes when phone is empty. A pairing in
+// progress goes on when it is that very one, so that asking twice does not make a code void that somebody is typing.
+func (a *actor) connectByCommand(ctx context.Context, phone string) {
 	switch {
-	case a.session.JID == "" && a.session.State == gateway.SessionPairing:
+	case a.session.JID == "" && a.session.State == gateway.SessionPairing && a.session.PairingPhone == phone:
 	case a.session.JID == "":
-		a.pair(ctx)
+		a.pair(ctx, phone)
 	case a.session.State == gateway.SessionOnline, a.session.State == gateway.SessionConnecting:
 	default:
 		a.failures, a.replacedAt, a.refreshed = 0, time.Time{}, false
@@ -148,8 +150,8 @@ func (a *actor) connect(ctx context.Context) {
 	a.dial(ctx, l, l.client.Connect)
 }
 
-// pair dials for a new number.
-func (a *actor) pair(ctx context.Context) {
+// pair dials for a new number; see connectByCommand for phone.
+func (a *actor) pair(ctx context.Context, phone string) {
 	a.never()
 	a.drop()
 	l, err := a.open(ctx)
@@ -158,8 +160,14 @@ func (a *actor) pair(ctx context.Context) {
 		a.pairFailed(ctx, gateway.ReasonPairingFailed)
 		return
 	}
-	a.setState(ctx, gateway.SessionPairing, gateway.ReasonScanQR)
-	a.dial(ctx, l, l.client.Pair)
+	reason := gateway.ReasonScanQR
+	if phone != "" {
+		reason = gateway.ReasonEnterCode
+	}
+	a.session.PairingCode, a.session.PairingExpiresAt, a.session.PairingPhone = "", time.Time{}, phone
+	a.unsaved = true // be the state the same: the code is another one's
+	a.setState(ctx, gateway.SessionPairing, reason)
+	a.dial(ctx, l, func(ctx context.Context) error { return l.client.Pair(ctx, phone) })
 }
 
 // dial runs a client's Connect or Pair beside the actor, and gives it up when nothing comes of it in time.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,7 @@ type scriptedClient struct {
 	connects chan struct{}
 	gone     chan struct{} // Disconnect was called
 	logouts  chan struct{}
+	phone    atomic.Pointer[string] // what Pair was called with
 }
 
 func (c *scriptedClient) accept() error {
@@ -70,7 +72,8 @@ func (c *scriptedClient) Connect(context.Context) error {
 	return connect(c)
 }
 
-func (c *scriptedClient) Pair(context.Context) error {
+func (c *scriptedClient) Pair(_ context.Context, phone string) error {
+	c.phone.Store(&phone)
 	c.connects <- struct{}{}
 	return nil
 }
@@ -267,9 +270,11 @@ func (b *bench) state(state gateway.SessionState, reason gateway.SessionReason) 
 	}
 }
 
-func (b *bench) command(kind gateway.CommandKind) {
+func (b *bench) command(kind gateway.CommandKind) { b.ask(kind, "") }
+
+func (b *bench) ask(kind gateway.CommandKind, phone string) {
 	b.t.Helper()
-	if err := b.store.AddCommand(b.t.Context(), b.tenant.Key, kind); err != nil {
+	if err := b.store.AddCommand(b.t.Context(), gateway.Command{TenantKey: b.tenant.Key, Kind: kind, Phone: phone}); err != nil {
 		b.t.Fatal(err)
 	}
 	b.sup.Kick()

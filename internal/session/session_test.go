@@ -68,7 +68,7 @@ func TestNewTenantIsTakenAtOnceWhenKicked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.store.AddCommand(t.Context(), late.Key, gateway.CommandConnect); err != nil {
+	if err := b.store.AddCommand(t.Context(), gateway.Command{TenantKey: late.Key, Kind: gateway.CommandConnect}); err != nil {
 		t.Fatal(err)
 	}
 	b.sup.Kick()

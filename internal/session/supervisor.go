@@ -28,8 +28,9 @@ type Client interface {
 	// Connect returns when the connection stands; events tell what becomes of it. After an event that reports its end, or
 	// after Disconnect, it may be called again.
 	Connect(ctx context.Context) error
-	// Pair is Connect for a session without a number; it reports codes, and then the number.
-	Pair(ctx context.Context) error
+	// Pair is Connect for a session without a number; it reports codes, and then the number. With a phone (E.164 digits)
+	// it reports the one code that this phone is to enter, else QR codes.
+	Pair(ctx context.Context, phone string) error
 	// Disconnect closes the connection without an event.
 	Disconnect()
 	// Logout unlinks the device, as far as the connection allows, and deletes its keys. The client is of no use after it.

@@ -12,14 +12,14 @@ import (
 )
 
 const selectSession = `SELECT s.tenant_key, t.id, s.state, s.reason, s.jid, s.lid, s.since,
-	s.restriction_kind, s.restriction_until, s.restriction_count, s.pairing_code, s.pairing_expires_at,
+	s.restriction_kind, s.restriction_until, s.restriction_count, s.pairing_code, s.pairing_expires_at, s.pairing_phone,
 	s.owner, s.epoch, s.lease_until
 	FROM sessions s JOIN tenants t ON t.tenant_key = s.tenant_key `
 
 func scanSession(row scanner) (v gateway.Session, err error) {
 	var since, until, pairing, lease int64
 	err = row.Scan(&v.TenantKey, &v.TenantID, &v.State, &v.Reason, &v.JID, &v.LID, &since,
-		&v.Restriction.Kind, &until, &v.Restriction.Count, &v.PairingCode, &pairing,
+		&v.Restriction.Kind, &until, &v.Restriction.Count, &v.PairingCode, &pairing, &v.PairingPhone,
 		&v.Owner, &v.Epoch, &lease)
 	v.Since, v.Restriction.Until = fromMicros(since), fromMicros(until)
 	v.PairingExpiresAt, v.LeaseUntil = fromMicros(pairing), fromMicros(lease)
@@ -169,11 +169,11 @@ func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*
 			return nil
 		}
 		_, err = t.exec(`UPDATE sessions SET state = $1, reason = $2, jid = $3, lid = $4, since = $5,
-			restriction_kind = $6, restriction_until = $7, restriction_count = $8, pairing_code = $9, pairing_expires_at = $10
-			WHERE tenant_key = $11`,
+			restriction_kind = $6, restriction_until = $7, restriction_count = $8, pairing_code = $9, pairing_expires_at = $10,
+			pairing_phone = $11 WHERE tenant_key = $12`,
 			v.State, v.Reason, v.JID, v.LID, micros(v.Since),
 			v.Restriction.Kind, micros(v.Restriction.Until), v.Restriction.Count, v.PairingCode, micros(v.PairingExpiresAt),
-			v.TenantKey)
+			v.PairingPhone, v.TenantKey)
 		return err
 	})
 	if err != nil {
@@ -182,11 +182,12 @@ func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*
 	return v, nil
 }
 
-// AddCommand asks the owner of a session, now or later, to do kind. CodeNotFound when there is no such tenant.
-func (s *Store) AddCommand(ctx context.Context, tenantKey int64, kind gateway.CommandKind) error {
+// AddCommand asks the owner of a session, now or later, to do what c says; its ID and time are the store's to give.
+// CodeNotFound when there is no such tenant.
+func (s *Store) AddCommand(ctx context.Context, c gateway.Command) error {
 	return s.write(ctx, "add command", func(t *tx) error {
-		n, err := t.exec(s.d.sql(`INSERT INTO commands (tenant_key, kind, created_at)
-			SELECT tenant_key, $1, $2 FROM sessions WHERE tenant_key = $3 {share}`), kind, micros(s.now()), tenantKey)
+		n, err := t.exec(s.d.sql(`INSERT INTO commands (tenant_key, kind, phone, created_at)
+			SELECT tenant_key, $1, $2, $3 FROM sessions WHERE tenant_key = $4 {share}`), c.Kind, c.Phone, micros(s.now()), c.TenantKey)
 		if err == nil && n == 0 {
 			return gateway.Errorf(gateway.CodeNotFound, "there is no such session")
 		}
@@ -210,7 +211,7 @@ func (s *Store) TakeCommands(ctx context.Context, owner string) ([]gateway.Comma
 	err = s.write(ctx, "take commands", func(t *tx) error {
 		rows, err := t.query(s.d.sql(`DELETE FROM commands WHERE tenant_key IN (
 			SELECT tenant_key FROM sessions WHERE owner = $1 AND lease_until > {now})
-			RETURNING id, tenant_key, kind, created_at`), owner)
+			RETURNING id, tenant_key, kind, phone, created_at`), owner)
 		taken, err = all(rows, err, scanCommand)
 		return err
 	})
@@ -223,7 +224,7 @@ func (s *Store) TakeCommands(ctx context.Context, owner string) ([]gateway.Comma
 
 func scanCommand(row scanner) (c gateway.Command, err error) {
 	var created int64
-	err = row.Scan(&c.ID, &c.TenantKey, &c.Kind, &created)
+	err = row.Scan(&c.ID, &c.TenantKey, &c.Kind, &c.Phone, &created)
 	c.CreatedAt = fromMicros(created)
 	return c, err
 }

@@ -46,6 +46,7 @@ type connection struct {
 	cancel context.CancelFunc
 
 	pairing  bool
+	phone    string      // that is to enter a code, while pairing; empty: by QR code
 	loggedIn atomic.Bool // the server accepted the login of this very connection
 
 	mu     sync.Mutex
@@ -57,11 +58,11 @@ type connection struct {
 	leaving bool                  // nothing is reported any more
 	reason  gateway.SessionReason // why we close it, for the event that reports the end
 	paired  *gateway.ClientEvent  // reported when the server asks to connect anew
-	qr      context.CancelFunc    // stops the show of QR codes
+	qr      context.CancelFunc    // stops the show of codes
 }
 
-func newConnection(ctx context.Context, pairing bool) *connection {
-	conn := &connection{pairing: pairing}
+func newConnection(ctx context.Context) *connection {
+	conn := &connection{}
 	ctx = context.WithValue(context.WithoutCancel(ctx), connectionKey{}, conn)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: conn.got})
 	conn.ctx, conn.cancel = context.WithCancel(ctx)
@@ -113,11 +114,10 @@ func loginSeen(ctx context.Context) {
 // Connect dials WhatsApp and logs in. It returns when the connection stands; ClientConnected follows when sends may begin, or
 // one of the events that say why not. ctx bounds the dial alone.
 func (c *Client) Connect(ctx context.Context) error {
-	return c.dial(ctx, false)
+	return c.dial(ctx, newConnection(ctx))
 }
 
-func (c *Client) dial(ctx context.Context, pairing bool) error {
-	conn := newConnection(ctx, pairing)
+func (c *Client) dial(ctx context.Context, conn *connection) error {
 	c.retire(conn)
 	defer context.AfterFunc(ctx, conn.close)()
 	err := c.released(ctx)

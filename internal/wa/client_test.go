@@ -107,7 +107,7 @@ func TestCodesRotateAndThenPairingTimesOut(t *testing.T) {
 		o.PairTimings = PairTimings{FirstCode: 30 * time.Millisecond, NextCodes: 10 * time.Millisecond}
 	})
 	l := w.client(w.row)
-	if err := l.Pair(w.ctx()); err != nil {
+	if err := l.Pair(w.ctx(), ""); err != nil {
 		t.Fatal(err)
 	}
 	failed, _ := l.awaitKind(gateway.ClientPairFailed, 0)

@@ -201,7 +201,7 @@ func (l *live) awaitKind(kind gateway.ClientEventKind, from int) (gateway.Client
 func (w *world) pair() gateway.Session {
 	w.t.Helper()
 	l := w.client(w.row)
-	if err := l.Pair(w.ctx()); err != nil {
+	if err := l.Pair(w.ctx(), ""); err != nil {
 		w.t.Fatal(err)
 	}
 	code, _ := l.awaitKind(gateway.ClientPairCode, 0)

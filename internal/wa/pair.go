@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -30,13 +31,27 @@ func (t PairTimings) withDefaults() PairTimings {
 	return t
 }
 
+// browser is what the phone is told of who asks for a code. WhatsApp refuses what is not a browser it knows with an
+// operating system it knows, in this form.
+const (
+	browser     = whatsmeow.PairClientChrome
+	browserName = "Chrome (Linux)"
+)
+
+// codeTimeout bounds the one query for a code.
+const codeTimeout = 15 * time.Second
+
 // Pair connects a client without a number. It returns when the connection stands; ClientPairCode events follow, then
-// ClientPaired or ClientPairFailed. A paired client is discarded: the next one is made with the JID that was reported.
-func (c *Client) Pair(ctx context.Context) error {
-	return c.dial(ctx, true)
+// ClientPaired or ClientPairFailed. With a phone (E.164 digits) there is one code, which that phone is to enter; without, QR
+// codes come one after the other. A paired client is discarded: the next one is made with the JID that was reported.
+func (c *Client) Pair(ctx context.Context, phone string) error {
+	conn := newConnection(ctx)
+	conn.pairing, conn.phone = true, phone
+	return c.dial(ctx, conn)
 }
 
-// showCodes reports one QR code after the other for as long as the server takes them.
+// showCodes reports codes for as long as the server takes them: the QR codes that it gave out, or, as the connection is
+// known to stand now, the one code that it is asked for.
 func (c *Client) showCodes(codes []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -49,7 +64,33 @@ func (c *Client) showCodes(codes []string) {
 	}
 	ctx, cancel := context.WithCancel(conn.ctx)
 	conn.qr = cancel
+	if conn.phone != "" {
+		go c.showPhoneCode(ctx, conn.phone, len(codes))
+		return
+	}
 	go c.rotateCodes(ctx, codes)
+}
+
+// showPhoneCode asks for a code for phone and reports it. It lives as long as the QR codes would, one after the other: then
+// the server ends the connection.
+func (c *Client) showPhoneCode(ctx context.Context, phone string, codes int) {
+	until := time.Now().Add(c.opts.PairTimings.FirstCode + time.Duration(max(codes-1, 0))*c.opts.PairTimings.NextCodes)
+	asking, cancel := context.WithTimeout(ctx, codeTimeout)
+	defer cancel()
+	code, err := c.cli.PairPhone(asking, phone, true, browser, browserName)
+	if err != nil {
+		c.log.Warn("WhatsApp gave no pairing code", "error", err)
+		c.giveUp(ctx, gateway.ReasonPairingFailed)
+		return
+	}
+	c.emit(ctx, gateway.ClientEvent{Kind: gateway.ClientPairCode, Reason: gateway.ReasonEnterCode, Code: code, Until: until.UTC()})
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		c.giveUp(ctx, gateway.ReasonPairingTimeout)
+	case <-ctx.Done():
+	}
 }
 
 func (c *Client) rotateCodes(ctx context.Context, codes []string) {
@@ -67,12 +108,17 @@ func (c *Client) rotateCodes(ctx context.Context, codes []string) {
 		}
 		show = c.opts.PairTimings.NextCodes
 	}
-	// Nobody scanned. The flag is looked at under the lock, for the phone may have been quicker just now.
+	c.giveUp(ctx, gateway.ReasonPairingTimeout)
+}
+
+// giveUp ends the pairing whose show of codes ctx belongs to, unless the phone was quicker just now, which is looked at under
+// the lock.
+func (c *Client) giveUp(ctx context.Context, reason gateway.SessionReason) {
 	c.mu.Lock()
 	expired := c.conn != nil && c.conn.ctx.Err() == nil && ctx.Err() == nil && c.conn.paired == nil
 	c.mu.Unlock()
 	if expired {
-		c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingTimeout}) //nolint:contextcheck // the event outlives the show of codes
+		c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: reason}) //nolint:contextcheck // the event outlives the show of codes
 	}
 }
 

@@ -104,7 +104,7 @@ func testUpdateSession(t *testing.T, open Opener) {
 	got, err := w.UpdateSession(ctx, f, func(s *gateway.Session) {
 		s.State, s.Reason, s.Since = gateway.SessionPairing, gateway.ReasonScanQR, w.clock.Now()
 		s.JID, s.LID = "4915550000001:7@s.whatsapp.net", "123:7@lid"
-		s.PairingCode, s.PairingExpiresAt = "2@abc", until
+		s.PairingCode, s.PairingExpiresAt, s.PairingPhone = "2@abc", until, "4915550000001"
 		s.Restriction = gateway.Restriction{Kind: gateway.RestrictionFirstContacts, Until: until, Count: 2}
 		s.Owner, s.Epoch, s.LeaseUntil = "thief", 77, until // not apply's to change
 	})
@@ -114,7 +114,7 @@ func testUpdateSession(t *testing.T, open Opener) {
 	if read != got {
 		t.Fatalf("stored %+v, returned %+v", read, got)
 	}
-	if read.Owner != f.Owner || read.Epoch != f.Epoch || read.State != gateway.SessionPairing || read.PairingCode != "2@abc" ||
+	if read.Owner != f.Owner || read.Epoch != f.Epoch || read.State != gateway.SessionPairing || read.PairingCode != "2@abc" || read.PairingPhone != "4915550000001" ||
 		!read.PairingExpiresAt.Equal(until) || read.Restriction.Count != 2 || !read.Restriction.Until.Equal(until) ||
 		read.Number() != "4915550000001" || read.LID != "123:7@lid" || !read.Since.Equal(w.clock.Now()) {
 		t.Fatalf("stored %+v", read)
@@ -129,9 +129,9 @@ func testUpdateSession(t *testing.T, open Opener) {
 func testCommands(t *testing.T, open Opener) {
 	w := newWorld(t, open)
 	ctx := t.Context()
-	must(t, w.AddCommand(ctx, w.tenant.Key, gateway.CommandConnect))
-	must(t, w.AddCommand(ctx, w.tenant.Key, gateway.CommandLogout))
-	wantCode(t, w.AddCommand(ctx, 999, gateway.CommandLogout), gateway.CodeNotFound)
+	must(t, w.AddCommand(ctx, gateway.Command{TenantKey: w.tenant.Key, Kind: gateway.CommandConnect, Phone: "4915550000001"}))
+	must(t, w.AddCommand(ctx, gateway.Command{TenantKey: w.tenant.Key, Kind: gateway.CommandLogout}))
+	wantCode(t, w.AddCommand(ctx, gateway.Command{TenantKey: 999, Kind: gateway.CommandLogout}), gateway.CodeNotFound)
 	if taken, err := w.TakeCommands(ctx, "worker"); err != nil || len(taken) != 0 {
 		t.Fatalf("taken without the lease: %v, %v", taken, err)
 	}
@@ -154,7 +154,7 @@ func testCommands(t *testing.T, open Opener) {
 	}
 	wg.Wait()
 	if len(all) != 2 || all[0].Kind != gateway.CommandConnect || all[1].Kind != gateway.CommandLogout ||
-		all[0].TenantKey != w.tenant.Key || !all[0].CreatedAt.Equal(w.clock.Now()) {
+		all[0].TenantKey != w.tenant.Key || all[0].Phone != "4915550000001" || all[1].Phone != "" || !all[0].CreatedAt.Equal(w.clock.Now()) {
 		t.Fatalf("taken %+v", all)
 	}
 }

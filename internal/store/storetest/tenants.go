@@ -82,7 +82,7 @@ func testDeletion(t *testing.T, open Opener) {
 		batch = append(batch, w.message(w.tenant, gateway.PriorityBulk))
 	}
 	must(t, w.Accept(ctx, batch, nil))
-	must(t, w.AddCommand(ctx, w.tenant.Key, gateway.CommandConnect))
+	must(t, w.AddCommand(ctx, gateway.Command{TenantKey: w.tenant.Key, Kind: gateway.CommandConnect}))
 	must(t, w.CreateKey(ctx, gateway.APIKey{ID: "k", TenantKey: w.tenant.Key, Hash: gateway.HashKey("k")}))
 	f := w.lease("worker", time.Minute)
 
@@ -103,7 +103,7 @@ func testDeletion(t *testing.T, open Opener) {
 		t.Fatal("the lease outlived its tenant")
 	}
 	wantCode(t, w.Accept(ctx, []*gateway.Message{w.message(w.tenant, gateway.PriorityHigh)}, nil), gateway.CodeNotFound)
-	wantCode(t, w.AddCommand(ctx, w.tenant.Key, gateway.CommandConnect), gateway.CodeNotFound)
+	wantCode(t, w.AddCommand(ctx, gateway.Command{TenantKey: w.tenant.Key, Kind: gateway.CommandConnect}), gateway.CodeNotFound)
 	if keys, err := w.KeysByPrefix(ctx, [8]byte(first(gateway.HashKey("k")))); err != nil || len(keys) != 0 {
 		t.Fatalf("a deleted tenant's key still opens: %v, %v", keys, err)
 	}
