@@ -13,11 +13,14 @@ import (
 // a hub that has a broker. The kernel lets go of the lock when the process ends, however it ends. Processes on Postgres are
 // told apart by their leases alone, for they may be on different hosts.
 func (h *Hub) lockData(context.Context) error {
-	if !h.cfg.SQLite() {
-		return nil
+	if !h.cfg.SQLite() && !h.cfg.Sandbox {
+		return nil // nothing is kept there
 	}
 	if err := os.MkdirAll(h.cfg.DataDir(), 0o750); err != nil {
 		return err
+	}
+	if !h.cfg.SQLite() {
+		return nil
 	}
 	path := filepath.Join(h.cfg.DataDir(), "hub.lock")
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // beside the operator's database

@@ -1,10 +1,12 @@
 package services
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"net"
+	"strings"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Redis starts a Redis of the test's own and returns its URL. It ends with the test.
@@ -42,13 +44,24 @@ func RedisServer(t testing.TB) *Server {
 	return s
 }
 
+// pingRedis speaks to the server without a client, which would log that it is not there yet.
 func pingRedis(ctx context.Context, url string) error {
-	options, err := redis.ParseURL(url)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(url, "redis://"))
 	if err != nil {
 		return err
 	}
-	options.MaxRetries, options.DialerRetries = -1, 1
-	client := redis.NewClient(options)
-	defer client.Close()
-	return client.Ping(ctx).Err()
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	if err == nil && !strings.HasPrefix(answer, "+PONG") {
+		err = errors.New(strings.TrimSpace(answer)) // it may still be loading its data
+	}
+	return err
 }

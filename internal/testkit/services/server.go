@@ -19,14 +19,17 @@ import (
 // the input is closed instead, for the test process is gone, however it ended, the server and its folder go as well.
 const watchdog = `
 folder=$1; shift
-"$@" >>"$folder/log" 2>&1 </dev/null &
-server=$!
+(
+	sh -c 'echo $$ >"$0/pid"; exec "$@"' "$folder" "$@" >>"$folder/log" 2>&1 </dev/null
+	: >"$folder/ended"
+) &
 read word
+server=$(cat "$folder/pid")
 case $word in
-kill) kill -KILL $server ;;
-*)    kill -INT $server ;;
-esac
-wait $server
+kill) kill -KILL "$server" ;;
+*)    kill -INT "$server" ;;
+esac 2>/dev/null
+wait
 [ -n "$word" ] || rm -rf "$folder"
 `
 
@@ -51,6 +54,33 @@ func (s *Server) start() error {
 	if s.guard != nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		if err := s.spawn(); err != nil {
+			return err
+		}
+		err := s.ready(ctx, s.URL)
+		for err != nil && ctx.Err() == nil && !s.ended() {
+			<-look.C
+			err = s.ready(ctx, s.URL)
+		}
+		if err == nil {
+			return nil
+		}
+		s.end("kill\n")
+		if ctx.Err() != nil {
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			return fmt.Errorf("%v is not ready: %w\n%s", s.command, err, log)
+		}
+		// It gave up by itself: a Postgres does while the children of one that was killed are still about.
+		<-look.C
+	}
+}
+
+func (s *Server) spawn() error {
 	guard := exec.Command("sh", append([]string{"-c", watchdog, "watchdog", s.dir}, s.command...)...) //nolint:gosec,noctx // lives as long as the tests
 	// Not in our group: Ctrl-C ends the tests, and their end ends the server.
 	guard.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.user}
@@ -59,25 +89,21 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
+	// Removed here, for the watchdog may not have come to it before we look.
+	if err := os.Remove(filepath.Join(s.dir, "ended")); err != nil && !os.IsNotExist(err) {
+		return err
+	}
 	if err := guard.Start(); err != nil {
 		return err
 	}
 	s.guard, s.words = guard, words
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	for {
-		err := s.ready(ctx, s.URL)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			s.end("kill\n")
-			return fmt.Errorf("%v is not ready: %w\n%s", s.command, err, log)
-		case <-time.After(20 * time.Millisecond): // the next look
-		}
-	}
+	return nil
+}
+
+// ended reports whether the server has ended by itself.
+func (s *Server) ended() bool {
+	_, err := os.Stat(filepath.Join(s.dir, "ended"))
+	return err == nil
 }
 
 // end says word to the watchdog and waits until it has gone. Without a word the server's folder is removed.
