@@ -358,7 +358,11 @@ func describeIQ(n *waBinary.Node) stanzaInfo {
 	case "w:g2":
 		name("group-" + child)
 	case "md":
-		name("logout")
+		if child == "link_code_companion_reg" {
+			name("pair-code")
+		} else {
+			name("logout")
+		}
 	case "w:p":
 		name("keepalive")
 	case "passive":

@@ -33,7 +33,7 @@ var (
 // ErrUnknownQR is returned for a QR code that no connected client shows.
 var ErrUnknownQR = errors.New("no client shows this QR code")
 
-// pairing is a client that shows QR codes. Its fields are set before the codes are known to anyone.
+// pairing is a client that shows QR codes, or may come to show a code to be entered. Its fields are set before the codes are known to anyone.
 type pairing struct {
 	refs   []string
 	device deviceRecord
@@ -92,11 +92,17 @@ func (c *conn) stopPairing() {
 	for _, ref := range c.pairing.refs {
 		delete(c.srv.refs, ref)
 	}
+	c.stopLinking()
 }
 
-// handlePairing reads what an unpaired client may say: the answers to pair-device, which mean nothing, and to pair-success.
+// handlePairing reads what an unpaired client may say: the queries of pairing by code, and the answers to pair-device, which
+// mean nothing, and to pair-success.
 func (c *conn) handlePairing(n *waBinary.Node) error {
 	if n.Tag != "iq" {
+		return nil
+	}
+	if reg, ok := n.GetOptionalChildByTag("link_code_companion_reg"); ok {
+		c.linkCodeIQ(n, &reg)
 		return nil
 	}
 	if _, ok := n.GetOptionalChildByTag("pair-device-sign"); ok || n.Attrs["type"] == "error" {
@@ -137,11 +143,17 @@ func (s *Server) Pair(ctx context.Context, qr, number string) error {
 	if !bytes.Equal(code.noise, p.device.Noise) || !bytes.Equal(code.identity, p.device.Identity) {
 		return errors.New("the QR code's keys are not those of the client that shows it")
 	}
+	return s.link(ctx, c, a, code.advSecret)
+}
+
+// link makes the client of c a companion of a, with the secret that client and phone share. The caller holds the client's claim.
+func (s *Server) link(ctx context.Context, c *conn, a *account, advSecret []byte) error {
+	p := c.pairing
 	d := &device{account: a, index: a.reserveDevice(), keys: p.device, sequence: s.nextSeq}
 	if d.index == 0 {
-		return fmt.Errorf("%s has no room for another device", number)
+		return fmt.Errorf("%s has no room for another device", a.number)
 	}
-	identity, container, err := a.certify(d, code.advSecret)
+	identity, container, err := a.certify(d, advSecret)
 	if err != nil {
 		return err
 	}
@@ -176,7 +188,7 @@ func (s *Server) Pair(ctx context.Context, qr, number string) error {
 	return nil
 }
 
-// certify signs the device with the account's identity key and proves knowledge of the secret in the QR code.
+// certify signs the device with the account's identity key and proves knowledge of the secret that client and phone share.
 func (a *account) certify(d *device, advSecret []byte) (identity *waAdv.ADVSignedDeviceIdentity, container []byte, err error) {
 	details, err := proto.Marshal(&waAdv.ADVDeviceIdentity{
 		RawID: proto.Uint32(a.phone.RegistrationID), Timestamp: proto.Uint64(uint64(now().Unix())), KeyIndex: proto.Uint32(uint32(d.index)),

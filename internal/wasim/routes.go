@@ -90,12 +90,13 @@ func (s *Server) postPair(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		TenantID string `json:"tenantId"`
 		QR       string `json:"qr"`
+		Code     string `json:"code"`
 		Number   string `json:"number"`
 	}
 	if !readJSON(w, r, &in) {
 		return
 	}
-	if in.QR == "" && in.TenantID != "" && s.cfg.ResolveQR != nil {
+	if in.QR == "" && in.Code == "" && in.TenantID != "" && s.cfg.ResolveQR != nil {
 		qr, err := s.cfg.ResolveQR(r.Context(), in.TenantID)
 		if err != nil {
 			writeProblem(w, http.StatusConflict, "not_pairing", err.Error())
@@ -103,12 +104,16 @@ func (s *Server) postPair(w http.ResponseWriter, r *http.Request) {
 		}
 		in.QR = qr
 	}
-	if in.QR == "" || in.Number == "" {
-		writeProblem(w, http.StatusBadRequest, "invalid_body", "number and qr (or a tenantId, where tenants are known) are needed")
+	if (in.QR == "") == (in.Code == "") || in.Number == "" {
+		writeProblem(w, http.StatusBadRequest, "invalid_body", "number and either qr (or a tenantId, where tenants are known) or code are needed")
 		return
 	}
-	switch err := s.Pair(r.Context(), in.QR, in.Number); {
-	case errors.Is(err, ErrUnknownQR):
+	pair, shown := s.Pair, in.QR
+	if in.Code != "" {
+		pair, shown = s.PairCode, in.Code
+	}
+	switch err := pair(r.Context(), shown, in.Number); {
+	case errors.Is(err, ErrUnknownQR), errors.Is(err, ErrNoCodeWanted):
 		writeProblem(w, http.StatusConflict, "not_pairing", err.Error())
 	case err != nil:
 		writeProblem(w, http.StatusUnprocessableEntity, "pairing_failed", err.Error())

@@ -82,8 +82,9 @@ type Server struct {
 	mu       sync.RWMutex
 	accounts map[string]*account // by number
 	lids     map[string]*account
-	groups   map[string]*group // by the JID's user part
-	refs     map[string]*conn  // by pairing reference
+	groups   map[string]*group    // by the JID's user part
+	refs     map[string]*conn     // by pairing reference
+	links    map[string]*linkCode // by the number whose phone is to enter a code
 
 	closing sync.Once
 	stopped error
@@ -99,7 +100,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, journal: j, media: newMediaStore(j), faults: newFaultBook(),
-		accounts: map[string]*account{}, lids: map[string]*account{}, groups: map[string]*group{}, refs: map[string]*conn{},
+		accounts: map[string]*account{}, lids: map[string]*account{}, groups: map[string]*group{}, refs: map[string]*conn{}, links: map[string]*linkCode{},
 	}
 	s.receipts = newReceiptClock(s)
 	if err := s.start(ctx); err != nil {
