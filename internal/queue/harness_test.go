@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,15 +17,13 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/queue"
 	"github.com/wapro/hub/internal/queue/embedded"
+	"github.com/wapro/hub/internal/testkit/services"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// nextTenant gives each test tenants of its own, so that tests can share a real Redis.
+// nextTenant gives each test tenants of its own.
 var nextTenant atomic.Int64
-
-// flushed empties the Redis at REDIS_TEST_URL once, before the first test that uses it.
-var flushed sync.Once
 
 func tenantKeys(n int64) []int64 {
 	last := nextTenant.Add(n)
@@ -35,11 +34,12 @@ func tenantKeys(n int64) []int64 {
 	return keys
 }
 
-// newRedis is the embedded broker, or the Redis at REDIS_TEST_URL when that is set.
+// realRedis, in the environment, gives every test a Redis of its own instead of the embedded broker.
+const realRedis = "WAPRO_HUB_TEST_REAL_REDIS"
+
 func newRedis(t *testing.T) redis.UniversalClient {
 	t.Helper()
-	url := os.Getenv("REDIS_TEST_URL")
-	if url == "" {
+	if os.Getenv(realRedis) == "" {
 		client, stop, err := embedded.Start()
 		if err != nil {
 			t.Fatal(err)
@@ -47,18 +47,24 @@ func newRedis(t *testing.T) redis.UniversalClient {
 		t.Cleanup(stop)
 		return client
 	}
-	options, err := redis.ParseURL(url)
+	options, err := redis.ParseURL(services.Redis(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := redis.NewClient(options)
-	flushed.Do(func() {
-		if err := client.FlushDB(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-	})
 	t.Cleanup(func() { client.Close() }) //nolint:errcheck // the test is over
 	return client
+}
+
+// Both brokers keep the same promises: every test of this package is run once more, with Redis.
+func TestAllTheSameOnARealRedis(t *testing.T) {
+	t.Parallel()
+	services.RedisTool(t)
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=15m", "-test.skip=^"+t.Name()+"$", fmt.Sprintf("-test.short=%t", testing.Short()))
+	again.Env = append(os.Environ(), realRedis+"=1")
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 }
 
 // quick are paces for tests.

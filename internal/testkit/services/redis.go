@@ -19,7 +19,7 @@ func Redis(t testing.TB) string {
 // append-only file, and ends with the test.
 func RedisServer(t testing.TB) *Server {
 	t.Helper()
-	Tool(t, []string{"redis-server", "--version"}, "redis-server")
+	RedisTool(t)
 	dir, err := folder(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +42,12 @@ func RedisServer(t testing.TB) *Server {
 	})
 	s.Start(t)
 	return s
+}
+
+// RedisTool makes sure that there is a redis-server, as Tool does.
+func RedisTool(t testing.TB) {
+	t.Helper()
+	Tool(t, []string{"redis-server", "--version"}, "redis-server")
 }
 
 // pingRedis speaks to the server without a client, which would log that it is not there yet.
