@@ -37,8 +37,16 @@ type noFiles struct{}
 
 func (noFiles) Open(context.Context, string) (*os.File, error) { return nil, os.ErrNotExist }
 
-// pairedBench is a bench whose session is paired, through the simulator, and online.
+// pairedBench is a liveBench whose session is paired and online.
 func pairedBench(t *testing.T, change ...func(*session.Deps)) (*bench, *wasim.Server) {
+	t.Helper()
+	b, sim := liveBench(t, change...)
+	b.pairWith(sim)
+	return b, sim
+}
+
+// liveBench is a bench over real whatsmeow and the simulator, started.
+func liveBench(t *testing.T, change ...func(*session.Deps)) (*bench, *wasim.Server) {
 	t.Helper()
 	sim, err := wasim.Start(t.Context(), wasim.Config{RootKey: rootKey(), ReadDelay: time.Millisecond})
 	if err != nil {
@@ -63,7 +71,6 @@ func pairedBench(t *testing.T, change ...func(*session.Deps)) (*bench, *wasim.Se
 		}
 	}}, change...)...)
 	b.start()
-	b.pairWith(sim)
 	return b, sim
 }
 

@@ -79,7 +79,9 @@ func (c *Client) showPhoneCode(ctx context.Context, phone string, codes int) {
 	defer cancel()
 	code, err := c.cli.PairPhone(asking, phone, true, browser, browserName)
 	if err != nil {
-		c.log.Warn("WhatsApp gave no pairing code", "error", err)
+		if ctx.Err() == nil { // else it is not wanted any more
+			c.log.Warn("WhatsApp gave no pairing code", "error", err)
+		}
 		c.giveUp(ctx, gateway.ReasonPairingFailed)
 		return
 	}
@@ -115,9 +117,9 @@ func (c *Client) rotateCodes(ctx context.Context, codes []string) {
 // the lock.
 func (c *Client) giveUp(ctx context.Context, reason gateway.SessionReason) {
 	c.mu.Lock()
-	expired := c.conn != nil && c.conn.ctx.Err() == nil && ctx.Err() == nil && c.conn.paired == nil
+	waiting := c.conn != nil && c.conn.ctx.Err() == nil && ctx.Err() == nil && c.conn.paired == nil
 	c.mu.Unlock()
-	if expired {
+	if waiting {
 		c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: reason}) //nolint:contextcheck // the event outlives the show of codes
 	}
 }
