@@ -91,8 +91,6 @@ func TestWhatIsNotBuiltAnswersNotImplemented(t *testing.T) {
 		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/sendAt")
 	h.do(request{path: "/api/algo/media", body: `{"to":"919876543210","media":{"mimetype":"image/png","url":"https://example.org/a.png"}}`}).
 		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/media/url")
-	h.do(request{path: "/api/algo/session/connect", body: `{"method":"code","phone":"919876543210"}`}).
-		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/method")
 	if n := h.count(h.algo.Key); n != 0 {
 		t.Errorf("%d messages were accepted", n)
 	}

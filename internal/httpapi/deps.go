@@ -89,8 +89,9 @@ type Options struct {
 	Version      string           // shown at /; "dev"
 	RequestTime  time.Duration    // for a request that neither waits, streams nor uploads; 30 s
 	MaxWaiters   int              // requests held by ?wait= at a time; 1000
-	MaxStreams   int              // open event streams at a time; 200
-	PollInterval time.Duration    // how often awaited statuses are asked for; 50 ms
+	MaxStreams   int              // open event streams, and requests that wait for a pairing code, at a time; 200
+	CodeWait     time.Duration    // how long a request waits for a pairing code; 20 s
+	PollInterval time.Duration    // how often awaited statuses and codes are asked for; 50 ms
 	StreamPoll   time.Duration    // how often a stream looks at its session; 500 ms
 	Heartbeat    time.Duration    // a comment on a silent stream; 15 s
 	KeyCacheTTL  time.Duration    // how long a key is believed without asking the store; 2 s
@@ -111,6 +112,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxStreams == 0 {
 		o.MaxStreams = 200
+	}
+	if o.CodeWait == 0 {
+		o.CodeWait = 20 * time.Second
 	}
 	if o.PollInterval == 0 {
 		o.PollInterval = 50 * time.Millisecond

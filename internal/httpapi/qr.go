@@ -26,7 +26,7 @@ const (
 	pngScale = 8
 )
 
-// GetSessionQr answers with the code on show.
+// GetSessionQr answers with the QR code on show.
 func (s *Server) GetSessionQr(c echo.Context, _ string) error {
 	code, err := s.pairingCode(c.Request().Context(), callOf(c).tenant.Key)
 	if err != nil {
@@ -46,17 +46,30 @@ func (s *Server) GetSessionQr(c echo.Context, _ string) error {
 	}})
 }
 
-// pairingCode returns the code on show, or gateway.CodeNotPairing.
+// pairingCode returns the QR code on show, or gateway.CodeNotPairing.
 func (s *Server) pairingCode(ctx context.Context, tenantKey int64) (spec.QrCode, error) {
 	session, err := s.readSession(ctx, tenantKey)
 	if err != nil {
 		return spec.QrCode{}, err
 	}
+	if s.showsCode(&session) && session.PairingPhone != "" {
+		return spec.QrCode{}, gateway.Errorf(gateway.CodeNotPairing,
+			"there is no QR code to show: the session shows a code to be entered on the phone; POST session/connect with method qr shows a QR code instead")
+	}
 	if !s.showsCode(&session) {
 		return spec.QrCode{}, gateway.Errorf(gateway.CodeNotPairing,
 			"there is no code to show: the session is %s; POST session/connect starts pairing", session.State)
 	}
-	return spec.QrCode{Code: session.PairingCode, ExpiresAt: session.PairingExpiresAt.UTC()}, nil
+	return codeOf(&session), nil
+}
+
+// codeOf is the code on show, whether scanned or entered.
+func codeOf(session *gateway.Session) spec.QrCode {
+	method := spec.Qr
+	if session.PairingPhone != "" {
+		method = spec.Code
+	}
+	return spec.QrCode{Method: method, Code: session.PairingCode, ExpiresAt: session.PairingExpiresAt.UTC()}
 }
 
 func (s *Server) showsCode(session *gateway.Session) bool {

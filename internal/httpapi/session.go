@@ -70,9 +70,10 @@ func (s *Server) readSession(ctx context.Context, tenantKey int64) (gateway.Sess
 	return stored, nil
 }
 
-// ConnectSession asks the session's owner to pair or to reconnect.
+// ConnectSession asks the session's owner to pair or to reconnect. Pairing by code, it waits for the code.
 func (s *Server) ConnectSession(c echo.Context, _ string, _ spec.ConnectSessionParams) error {
-	return s.post(c, decodeConnect, func(ctx context.Context, _ *gateway.IdempotencyCompletion) (*answer, error) {
+	phone := ""
+	return s.post(c, func(d *strictjson.Decoder) error { return decodeConnect(d, &phone) }, func(ctx context.Context, _ *gateway.IdempotencyCompletion) (*answer, error) {
 		tenant := callOf(c).tenant.Key
 		stored, err := s.readSession(ctx, tenant)
 		if err != nil {
@@ -81,33 +82,43 @@ func (s *Server) ConnectSession(c echo.Context, _ string, _ spec.ConnectSessionP
 		if stored.State == gateway.SessionOnline {
 			return nil, gateway.Errorf(gateway.CodeAlreadyPaired, "the session is online; log it out before pairing another phone")
 		}
+		if phone != "" {
+			return s.connectByCode(ctx, stored, phone)
+		}
 		return s.command(ctx, stored, gateway.CommandConnect)
 	})
 }
 
-func decodeConnect(d *strictjson.Decoder) error {
+// decodeConnect reads a ConnectRequest: phone is empty unless it asks for pairing by code.
+func decodeConnect(d *strictjson.Decoder, phone *string) error {
 	if d == nil {
 		return nil
 	}
-	var method, phone string
+	var method, number string
 	err := d.Object(func(name string) error {
 		switch name {
 		case "method":
 			if err := required(d, &method, maxKeyword, gateway.CodeInvalidBody); err != nil {
 				return err
 			}
-			if m := spec.ConnectRequestMethod(method); !m.Valid() {
+			if m := spec.PairingMethod(method); !m.Valid() {
 				return gateway.FieldErrorf(gateway.CodeInvalidBody, "/method", "/method must be qr or code")
 			}
 			return nil
 		case "phone":
-			return optional(d, &phone, maxRecipient, gateway.CodeInvalidRecipient)
+			return optional(d, &number, maxRecipient, gateway.CodeInvalidRecipient)
 		}
 		return d.UnknownField()
 	})
-	if err == nil && method == string(spec.Code) {
-		return gateway.FieldErrorf(gateway.CodeNotImplemented, "/method", "pairing by code is agreed on but not built yet; use qr")
+	switch {
+	case err != nil:
+		return err
+	case method != string(spec.Code) && number != "":
+		return gateway.FieldErrorf(gateway.CodeInvalidBody, "/phone", "/phone goes with method code only")
+	case method != string(spec.Code):
+		return nil
 	}
+	*phone, err = parsePhone(number)
 	return err
 }
 
@@ -123,8 +134,15 @@ func (s *Server) LogoutSession(c echo.Context, _ string, _ spec.LogoutSessionPar
 }
 
 func (s *Server) command(ctx context.Context, session gateway.Session, kind gateway.CommandKind) (*answer, error) {
-	if err := s.store.AddCommand(ctx, gateway.Command{TenantKey: session.TenantKey, Kind: kind}); err != nil {
-		return nil, wrap(err, "ask the session's owner")
+	if err := s.ask(ctx, gateway.Command{TenantKey: session.TenantKey, Kind: kind}); err != nil {
+		return nil, err
 	}
 	return jsonAnswer(http.StatusAccepted, spec.ConnectAnswer{State: spec.SessionState(session.State)}), nil
+}
+
+func (s *Server) ask(ctx context.Context, c gateway.Command) error {
+	if err := s.store.AddCommand(ctx, c); err != nil {
+		return wrap(err, "ask the session's owner")
+	}
+	return nil
 }

@@ -108,7 +108,7 @@ func (s *Server) stream(out *eventStream, last *streamed, shown spec.Session, st
 		}
 	}
 	if now.code != "" {
-		return out.event("code", spec.QrCode{Code: stored.PairingCode, ExpiresAt: stored.PairingExpiresAt.UTC()})
+		return out.event("code", codeOf(&stored))
 	}
 	return nil
 }

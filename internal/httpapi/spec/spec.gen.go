@@ -12,24 +12,6 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
-// Defines values for ConnectRequestMethod.
-const (
-	Code ConnectRequestMethod = "code"
-	Qr   ConnectRequestMethod = "qr"
-)
-
-// Valid indicates whether the value is a known member of the ConnectRequestMethod enum.
-func (e ConnectRequestMethod) Valid() bool {
-	switch e {
-	case Code:
-		return true
-	case Qr:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for HealthStatus.
 const (
 	Ok HealthStatus = "ok"
@@ -66,6 +48,24 @@ func (e MessageType) Valid() bool {
 	case Text:
 		return true
 	case Video:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PairingMethod.
+const (
+	Code PairingMethod = "code"
+	Qr   PairingMethod = "qr"
+)
+
+// Valid indicates whether the value is a known member of the PairingMethod enum.
+func (e PairingMethod) Valid() bool {
+	switch e {
+	case Code:
+		return true
+	case Qr:
 		return true
 	default:
 		return false
@@ -221,23 +221,25 @@ func (e GetMessageParamsUntil) Valid() bool {
 
 // ConnectAnswer defines model for ConnectAnswer.
 type ConnectAnswer struct {
+	// ExpiresAt Until when it may be typed.
 	ExpiresAt *time.Time `json:"expiresAt"`
 
-	// PairingCode With method code.
+	// PairingCode What the user types on the phone; with method code.
+	//
+	// Examples: ABCD-1234
 	PairingCode *string      `json:"pairingCode"`
 	State       SessionState `json:"state"`
 }
 
 // ConnectRequest defines model for ConnectRequest.
 type ConnectRequest struct {
-	Method *ConnectRequestMethod `json:"method,omitempty"`
+	Method *PairingMethod `json:"method,omitempty"`
 
-	// Phone The phone that will enter the code; with method code only.
+	// Phone The number of the phone that will enter the code, with its country code; with method code, and only then.
+	//
+	// Examples: +91 98765 43210
 	Phone *string `json:"phone,omitempty"`
 }
-
-// ConnectRequestMethod defines model for ConnectRequest.Method.
-type ConnectRequestMethod string
 
 // CreatedKey defines model for CreatedKey.
 type CreatedKey struct {
@@ -424,6 +426,9 @@ type MessageType string
 // NothingRequest defines model for NothingRequest.
 type NothingRequest = map[string]interface{}
 
+// PairingMethod defines model for PairingMethod.
+type PairingMethod string
+
 // Priority The lane; high overtakes normal, normal overtakes bulk.
 type Priority string
 
@@ -447,9 +452,10 @@ type Problem struct {
 
 // QrCode defines model for QrCode.
 type QrCode struct {
-	// Code What the QR code holds.
-	Code      string    `json:"code"`
-	ExpiresAt time.Time `json:"expiresAt"`
+	// Code What the QR code holds, or with method code what the user types on the phone.
+	Code      string        `json:"code"`
+	ExpiresAt time.Time     `json:"expiresAt"`
+	Method    PairingMethod `json:"method"`
 }
 
 // QueueDepth What waits.
@@ -586,6 +592,9 @@ type Healthy = Health
 
 // Internal defines model for Internal.
 type Internal = Problem
+
+// NoPairingCode defines model for NoPairingCode.
+type NoPairingCode = Problem
 
 // NotFound defines model for NotFound.
 type NotFound = Problem
@@ -782,13 +791,13 @@ type ServerInterface interface {
 	// ConnectSession Start pairing, or reconnect a paired session.
 	// (POST /api/{tenantId}/session/connect)
 	ConnectSession(ctx echo.Context, tenantId TenantId, params ConnectSessionParams) error
-	// StreamSessionEvents A stream of session states and QR codes (server-sent events).
+	// StreamSessionEvents A stream of session states and pairing codes (server-sent events).
 	// (GET /api/{tenantId}/session/events)
 	StreamSessionEvents(ctx echo.Context, tenantId TenantId) error
 	// LogoutSession Unlink the number; waiting messages are kept.
 	// (POST /api/{tenantId}/session/logout)
 	LogoutSession(ctx echo.Context, tenantId TenantId, params LogoutSessionParams) error
-	// GetSessionQr The QR code to scan, as JSON, SVG or PNG by the Accept header.
+	// GetSessionQr The QR code to scan, as JSON, SVG or PNG by the Accept header; none while pairing by code.
 	// (GET /api/{tenantId}/session/qr)
 	GetSessionQr(ctx echo.Context, tenantId TenantId) error
 	// GetLiveness Whether the process answers.
