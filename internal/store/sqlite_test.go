@@ -143,53 +143,6 @@ func TestWriteWaitsForTheWriterOnlyAsLongAsItsCaller(t *testing.T) {
 	}
 }
 
-// The hot statements must find their rows by an index, or a backlog of 100,000 slows every claim.
-func TestHotStatementsUseTheirIndexes(t *testing.T) {
-	t.Parallel()
-	s := openFile(t, filepath.Join(t.TempDir(), "hub.db"))
-	const open = `status IN ('queued', 'sending')`
-	for query, index := range map[string]string{
-		`SELECT id FROM messages WHERE tenant_key = 1 AND lane = 'bulk' AND ` + open +
-			` AND phase = 'waiting' AND next_attempt_at = 0 AND seq <= 7 ORDER BY seq LIMIT 1`: "messages_unfinished",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND lane = 'bulk' AND ` + open +
-			` AND phase = 'backoff' AND next_attempt_at <= 7 ORDER BY next_attempt_at, seq LIMIT 5`: "messages_unfinished",
-		`SELECT lane, COUNT(*), MIN(seq) FROM messages WHERE tenant_key = 1 AND ` + open + ` GROUP BY lane`: "messages_unfinished",
-		`SELECT id FROM messages WHERE ` + open + ` AND expires_at > 0 AND expires_at <= 7 AND in_flight = ''
-			ORDER BY expires_at LIMIT 5`: "messages_expiry",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND in_flight <> '' AND in_flight <> 'x' ORDER BY seq LIMIT 5`:  "messages_in_flight",
-		`SELECT id FROM messages WHERE stanza_id = 'x' AND tenant_key = 1`:                                            "messages_stanza",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND seq < 7 ORDER BY seq DESC LIMIT 50`:                         "messages_seq",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND bulk_id = 'x' AND bulk_id <> '' ORDER BY seq DESC LIMIT 50`: "messages_bulk",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND status = 'failed' AND status IN ('unknown', 'canceled', 'failed', 'expired')
-			ORDER BY seq DESC LIMIT 50`: "messages_ended",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND recipient = 'x' AND seq < 7 ORDER BY seq DESC LIMIT 50`: "messages_recipient",
-		`SELECT 1 FROM messages WHERE tenant_key = 1 AND recipient_jid = 'x' AND sent_at > 0 LIMIT 1`:             "messages_contact",
-	} {
-		var plan strings.Builder
-		rows, err := s.Writer().QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for rows.Next() {
-			var id, parent, unused int
-			var detail string
-			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-				t.Fatal(err)
-			}
-			plan.WriteString(detail + "; ")
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := rows.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(plan.String(), index) || strings.Contains(plan.String(), "TEMP B-TREE") {
-			t.Errorf("%s\n  goes by %s", query, plan.String())
-		}
-	}
-}
-
 func TestInterruptedDeletionIsFinishedAtTheNextOpening(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "hub.db")
@@ -217,30 +170,4 @@ func TestInterruptedDeletionIsFinishedAtTheNextOpening(t *testing.T) {
 	if err != nil || rows != 0 {
 		t.Fatalf("%d rows are left, %v", rows, err)
 	}
-}
-
-func BenchmarkAccept(b *testing.B) {
-	s, err := store.Open(b.Context(), "sqlite://"+filepath.Join(b.TempDir(), "hub.db"), store.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.Close() //nolint:errcheck // the benchmark is over
-	tenant, err := s.CreateTenant(b.Context(), "algo", "")
-	if err != nil {
-		b.Fatal(err)
-	}
-	var n sync.Mutex
-	next := 0
-	b.SetParallelism(64)
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			n.Lock()
-			next++
-			m := message(tenant, next)
-			n.Unlock()
-			if err := s.Accept(b.Context(), []*gateway.Message{m}, nil); err != nil {
-				b.Error(err)
-			}
-		}
-	})
 }

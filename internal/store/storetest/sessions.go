@@ -78,6 +78,16 @@ func testLeases(t *testing.T, open Opener) {
 		t.Fatalf("the heir's epoch is %d", f.Epoch)
 	}
 	must(t, w.CheckFence(ctx, f))
+	inTransaction := func(f gateway.Fence) error {
+		tx, err := w.Writer().BeginTx(ctx, nil)
+		must(t, err)
+		defer tx.Rollback()
+		return w.CheckFenceIn(ctx, tx, f)
+	}
+	must(t, inTransaction(f))
+	if err := inTransaction(old); !errors.Is(err, gateway.ErrFenced) {
+		t.Fatalf("the old lease holds inside a transaction: %v", err)
+	}
 
 	must(t, w.ReleaseSessions(ctx, "heir"))
 	if err := w.CheckFence(ctx, f); !errors.Is(err, gateway.ErrFenced) {

@@ -151,7 +151,7 @@ func freePort() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer listener.Close()
+	defer listener.Close() //nolint:errcheck // nobody has connected to it
 	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port), nil
 }
 

@@ -72,7 +72,7 @@ func TestServersKeepTheirDataWhenKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := redis.NewClient(options)
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // the test is over
 	for _, end := range []func(*services.Server){(*services.Server).Kill, (*services.Server).Stop} {
 		if err := client.Incr(t.Context(), "kept").Err(); err != nil {
 			t.Fatal(err)
@@ -105,11 +105,11 @@ func TestNothingIsLeftOfAKilledTestProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(tmp)
-	if err := os.Chmod(tmp, 0o777); err != nil { //nolint:gosec // Postgres' user makes its folder in it
+	defer os.RemoveAll(tmp) //nolint:errcheck // it is empty when the test succeeds
+	if err := os.Chmod(tmp, 0o777); err != nil { // Postgres' user makes its folder in it
 		t.Fatal(err)
 	}
-	parent := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$") //nolint:gosec // ourselves
+	parent := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
 	parent.Env = append(os.Environ(), hold+"=1", "TMPDIR="+tmp)
 	out, err := parent.StdoutPipe()
 	if err != nil {

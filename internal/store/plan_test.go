@@ -1,0 +1,112 @@
+package store_test
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/services"
+)
+
+// hot are the statements that must find their rows by an index, or a backlog of 100,000 slows every claim.
+func hot() map[string]string {
+	const open = `status IN ('queued', 'sending')`
+	return map[string]string{
+		`SELECT id FROM messages WHERE tenant_key = 1 AND lane = 'bulk' AND ` + open +
+			` AND phase = 'waiting' AND next_attempt_at = 0 AND seq <= 7 ORDER BY seq LIMIT 1`: "messages_unfinished",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND lane = 'bulk' AND ` + open +
+			` AND phase = 'backoff' AND next_attempt_at <= 7 ORDER BY next_attempt_at, seq LIMIT 5`: "messages_unfinished",
+		`SELECT lane, COUNT(*), MIN(seq) FROM messages WHERE tenant_key = 1 AND ` + open + ` GROUP BY lane`: "messages_unfinished",
+		`SELECT id FROM messages WHERE ` + open + ` AND expires_at > 0 AND expires_at <= 7 AND in_flight = ''
+			ORDER BY expires_at LIMIT 5`: "messages_expiry",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND in_flight <> '' AND in_flight <> 'x' ORDER BY seq LIMIT 5`:  "messages_in_flight",
+		`SELECT id FROM messages WHERE stanza_id = 'x' AND tenant_key = 1`:                                            "messages_stanza",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND seq < 7 ORDER BY seq DESC LIMIT 50`:                         "messages_seq",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND bulk_id = 'x' AND bulk_id <> '' ORDER BY seq DESC LIMIT 50`: "messages_bulk",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND status = 'failed' AND status IN ('unknown', 'canceled', 'failed', 'expired')
+			ORDER BY seq DESC LIMIT 50`: "messages_ended",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND recipient = 'x' AND seq < 7 ORDER BY seq DESC LIMIT 50`: "messages_recipient",
+		`SELECT 1 FROM messages WHERE tenant_key = 1 AND recipient_jid = 'x' AND sent_at > 0 LIMIT 1`:             "messages_contact",
+	}
+}
+
+func TestHotStatementsUseTheirIndexes(t *testing.T) {
+	t.Parallel()
+	s := open(t, "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{})
+	for query, index := range hot() {
+		plan := explain(t, s.Writer(), "EXPLAIN QUERY PLAN "+query)
+		if !strings.Contains(plan, index) || strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("%s\n  goes by %s", query, plan)
+		}
+	}
+}
+
+// Postgres chooses by what it knows of the rows, so there have to be some.
+func TestHotStatementsUseTheirIndexesOnPostgres(t *testing.T) {
+	t.Parallel()
+	s := open(t, services.Postgres(t), store.Options{})
+	for _, id := range []string{"a", "b", "c"} {
+		tenant := newTenant(t, s, id)
+		backlog := make([]*gateway.Message, 3000)
+		for n := range backlog {
+			m := message(tenant, n)
+			m.ID = id + m.ID
+			m.To = fmt.Sprint(4915550000000 + n%500)
+			if n%2 == 0 {
+				m.Priority, m.BulkID, m.Reference = gateway.PriorityBulk, fmt.Sprint("bulk", n%20), fmt.Sprint("reference", n)
+			}
+			backlog[n] = m
+		}
+		accept(t, s, backlog...)
+	}
+	for _, query := range []string{
+		// Most messages are finished, some of them badly.
+		`UPDATE messages SET status = 'delivered', phase = '', sent_at = 1, recipient_jid = recipient WHERE seq % 10 > 0`,
+		`UPDATE messages SET status = 'failed' WHERE seq % 100 = 1`,
+		`ANALYZE`,
+	} {
+		if _, err := s.Writer().ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for query, index := range hot() {
+		plan := explain(t, s.Writer(), "EXPLAIN (COSTS OFF) "+query)
+		if !strings.Contains(plan, index) || strings.Contains(plan, "Seq Scan") {
+			t.Errorf("%s\n  goes by %s", query, plan)
+		}
+	}
+}
+
+// explain returns the last column of every row of a plan.
+func explain(t *testing.T, db *sql.DB, query string) string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plan strings.Builder
+	for rows.Next() {
+		row := make([]any, len(columns))
+		for i := range row {
+			row[i] = new(sql.RawBytes)
+		}
+		if err := rows.Scan(row...); err != nil {
+			t.Fatal(err)
+		}
+		plan.Write(*row[len(row)-1].(*sql.RawBytes))
+		plan.WriteString("; ")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan.String()
+}
