@@ -20,6 +20,7 @@ import (
 	"github.com/wapro/hub/internal/queue"
 	"github.com/wapro/hub/internal/queue/embedded"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/wa"
 	"github.com/wapro/hub/internal/wasim"
 )
 
@@ -32,6 +33,7 @@ type Options struct {
 	AckTimeout  time.Duration // wait for one acknowledgement; 0: the default of the wa room
 	SendTimeout time.Duration // of one send; 0: the default of the wa room
 	RetryBase   time.Duration // first backoff; 0: dispatch's default
+	PairTimings wa.PairTimings
 }
 
 // Hub is one running process of the hub: the API, the worker, or both.

@@ -28,7 +28,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	}
 	clients, err := wa.NewFactory(ctx, wa.Options{
 		Database: h.store, Media: h.blobs, Lookup: h.lookup, Log: h.log, Server: server,
-		AckTimeout: h.opts.AckTimeout, SendTimeout: h.opts.SendTimeout,
+		AckTimeout: h.opts.AckTimeout, SendTimeout: h.opts.SendTimeout, PairTimings: h.opts.PairTimings,
 	})
 	if err != nil {
 		return err

@@ -207,7 +207,7 @@ func (l *linkCode) agree(ctx context.Context, a *account, code string) (advSecre
 	case <-timer.C:
 		return nil, errors.New("the client did not answer the phone")
 	case <-l.conn.ctx.Done():
-		return nil, errors.New("the client went away while it was paired")
+		return nil, ErrNoCodeWanted
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
