@@ -105,7 +105,7 @@ func TestNothingIsLeftOfAKilledTestProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // it is empty when the test succeeds
+	defer os.RemoveAll(tmp)                      //nolint:errcheck // it is empty when the test succeeds
 	if err := os.Chmod(tmp, 0o777); err != nil { // Postgres' user makes its folder in it
 		t.Fatal(err)
 	}

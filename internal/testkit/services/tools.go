@@ -10,12 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// installing keeps two tests of one process from running the package manager at once; between processes dpkg's own
-// lock does that (DPkg::Lock::Timeout).
+// installing keeps two tests of one process from running the package manager at once; onThisMachine does that between
+// processes.
 var installing sync.Mutex //nolint:gochecknoglobals // guards something that exists once per machine
 
 // Tool makes sure that check succeeds: as it is, or after installing the Debian packages when this is Debian and we
@@ -29,6 +30,10 @@ func Tool(t testing.TB, check []string, packages ...string) {
 	}
 	missing := "install " + strings.Join(packages, " ") + ": `" + strings.Join(check, " ") + "` does not work here"
 	if os.Geteuid() == 0 && works([]string{"apt-get", "--version"}) {
+		defer onThisMachine(t)()
+		if works(check) {
+			return // another process was faster
+		}
 		run(t, "", "apt-get", "-q", "update")
 		run(t, "", "apt-get", append([]string{"-qy", "-o", "DPkg::Lock::Timeout=120", "install", "--no-install-recommends"}, packages...)...)
 		for _, service := range packages { // what a package starts by itself is not wanted; most have nothing to start
@@ -68,6 +73,20 @@ func NodeModules(t testing.TB, modules ...string) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// onThisMachine waits until no other test process installs anything, and returns what lets the next one go on. apt-get can
+// wait for dpkg's lock, but not for that of its lists.
+func onThisMachine(t testing.TB) (done func()) {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(os.TempDir(), "wapro-hub-installing"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = file.Close() } // which frees the lock
 }
 
 func works(command []string) bool {
