@@ -40,8 +40,8 @@ var (
 
 // linkCodeForm is what a code looks like: its alphabet has no 0, I, O and U. browserForm is the name of a client that asks for one.
 var (
-	linkCodeForm = regexp.MustCompile(`^[1-9A-HJ-NP-TV-Z]{8}$`)                                                               //nolint:gochecknoglobals // a constant
-	browserForm  = regexp.MustCompile(`^(Chrome|Edge|Firefox|IE|Opera|Safari) \((Android|Chrome OS|Linux|Mac OS|Windows)\)$`) //nolint:gochecknoglobals // a constant
+	linkCodeForm = regexp.MustCompile(`^[1-9A-HJ-NP-TV-Z]{8}$`)
+	browserForm  = regexp.MustCompile(`^(Chrome|Edge|Firefox|IE|Opera|Safari) \((Android|Chrome OS|Linux|Mac OS|Windows)\)$`)
 )
 
 // linkCode is a client that shows a code for one phone. It never changes; a client that asks again gets another.
