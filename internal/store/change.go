@@ -6,13 +6,17 @@ import (
 	"errors"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/wapro/hub/internal/gateway"
 )
 
-const appendEvent = `INSERT INTO message_events (message_id, n, status, at, detail)
+const (
+	appendEvent = `INSERT INTO message_events (message_id, n, status, at, detail)
 	SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3, $4 FROM message_events WHERE message_id = $1`
+	updateWithEvent = `WITH changed AS (` + updateMessage + ` RETURNING id)
+	INSERT INTO message_events (message_id, n, status, at, detail)
+	SELECT id, (SELECT COALESCE(MAX(e.n), 0) + 1 FROM message_events e WHERE e.message_id = changed.id), $21, $22, $23 FROM changed`
+)
 
 // Claim finds the message that ticket entitles to, lets apply begin its attempt, and stores that, all under the lease
 // f. The ticket's own message when it is due for another attempt; when it waits for its first, the oldest message of
@@ -71,49 +75,33 @@ func (s *Store) claimedAfterAll(ctx context.Context, claimed *gateway.Message, u
 // locks of messages would have to be taken in the order in which receipts take theirs.
 func (t *tx) claimable(ticket gateway.Ticket) (*gateway.Message, error) {
 	for {
-		own, err := t.look(ticket.MessageID, ticket.TenantKey, "")
+		m, err := scanMessage(t.row(t.s.d.sql(selectClaimable), ticket.MessageID, ticket.TenantKey))
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if !own.Due(t.s.now()) {
-			return nil, nil
-		}
-		id := own.ID
-		if own.Phase == gateway.PhaseWaiting || own.Phase == gateway.PhaseOffline { // else a retry whose time has come
-			if id, err = t.oldest(&own); err != nil {
-				return nil, err
-			}
-		}
-		if id == own.ID && t.s.d.writers == 1 {
-			return &own, nil
-		}
-		m, err := t.look(id, ticket.TenantKey, " {lock}")
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return nil, err
-		}
-		if err == nil && m.Due(t.s.now()) {
+		if m.Due(t.s.now()) {
 			return &m, nil
 		}
-		// It was canceled or has ended since it was found: that is committed now, and is not found again.
+		if m.ID == ticket.MessageID {
+			return nil, nil
+		}
+		// It was canceled or has ended between being found and being locked. That is committed now: it is not found again.
 	}
 }
 
-// oldest finds the message of own's lane that goes first of those that wait for a first attempt.
-func (t *tx) oldest(own *gateway.Message) (id string, err error) {
-	// Two look-ups in the index: sorting both phases together would read the whole backlog.
-	const oldest = `SELECT id, seq FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
-		AND phase = '{phase}' AND next_attempt_at = 0 AND seq <= $3 ORDER BY seq LIMIT 1`
-	err = t.row(`SELECT id FROM (SELECT * FROM (`+strings.Replace(oldest, "{phase}", string(gateway.PhaseWaiting), 1)+`) a
-		UNION ALL SELECT * FROM (`+strings.Replace(oldest, "{phase}", string(gateway.PhaseOffline), 1)+`) b) c ORDER BY seq LIMIT 1`,
-		own.TenantKey, own.Priority, own.Seq).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return own.ID, nil // it is not waiting any more, which the lock will tell
-	}
-	return id, err
-}
+// Two look-ups of the oldest in the index: sorting both phases together would read the whole backlog.
+const (
+	selectClaimable = selectMessage + `WHERE id = (SELECT CASE WHEN n.phase IN ('waiting', 'offline') THEN
+			(SELECT id FROM (SELECT * FROM (` + oldestClaimable + ` AND o.phase = 'waiting' ORDER BY o.seq LIMIT 1) a
+				UNION ALL SELECT * FROM (` + oldestClaimable + ` AND o.phase = 'offline' ORDER BY o.seq LIMIT 1) b) c ORDER BY seq LIMIT 1)
+			ELSE n.id END
+		FROM messages n WHERE n.id = $1 AND n.tenant_key = $2 AND n.status IN ('queued', 'sending')) {lock}`
+	oldestClaimable = `SELECT o.id, o.seq FROM messages o WHERE o.tenant_key = n.tenant_key AND o.lane = n.lane
+		AND o.status IN ('queued', 'sending') AND o.next_attempt_at = 0 AND o.seq <= n.seq`
+)
 
 // Update lets apply change one message of a tenant, with its history, and returns what is stored; with a fence only
 // while that holds. CodeNotFound, gateway.ErrFenced. For apply see Claim.
@@ -232,7 +220,13 @@ func (t *tx) change(m *gateway.Message, apply func(*gateway.Message) ([]gateway.
 		return err
 	}
 	storedTimes(m)
-	if !reflect.DeepEqual(before, *m) {
+	changed := !reflect.DeepEqual(before, *m)
+	if changed && len(events) == 1 && t.s.d.writers > 1 { // one trip to the server instead of two
+		e := events[0]
+		_, err := t.exec(updateWithEvent, append(stateArgs(m), m.ID, e.Status, micros(e.At), e.Detail)...)
+		return err
+	}
+	if changed {
 		if _, err := t.exec(updateMessage, append(stateArgs(m), m.ID)...); err != nil {
 			return err
 		}
