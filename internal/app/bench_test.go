@@ -13,9 +13,10 @@ import (
 // BenchmarkAccept is POST /message with everything on: authentication, validation, one commit shared by concurrent
 // callers, the enqueue. Nothing is sent: the tenant is not paired.
 func BenchmarkAccept(b *testing.B) {
-	w := testkit.Start(b)
+	w := testkit.Start(b, testkit.Embedded())
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	api := &testkit.Client{Base: w.API.Base, Key: w.API.Key, HTTP: client}
+	api := w.API.WithKey(w.API.Key)
+	api.HTTP = client
 	b.SetParallelism(32)
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
@@ -29,10 +30,11 @@ func BenchmarkAccept(b *testing.B) {
 // BenchmarkSend is the whole way of a message to a known contact, from acceptance to the delivery receipt in SQL, with
 // client and simulator in one process.
 func BenchmarkSend(b *testing.B) {
-	w := testkit.Paired(b)
+	w := testkit.Paired(b, testkit.Embedded())
 	w.API.AwaitStatus(b, "algo", w.API.Send(b, "algo", recipient, "first contact").ID, "read")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	api := &testkit.Client{Base: w.API.Base, Key: w.API.Key, HTTP: client}
+	api := w.API.WithKey(w.API.Key)
+	api.HTTP = client
 	var last atomic.Int64
 	b.ResetTimer()
 	b.SetParallelism(16)
@@ -42,7 +44,7 @@ func BenchmarkSend(b *testing.B) {
 		}
 	})
 	testkit.Eventually(b, 5*time.Minute, func() (bool, string) {
-		n := len(w.Sim.Shown(recipient))
+		n := len(w.Shown(recipient))
 		return n == b.N+1, fmt.Sprintf("%d of %d shown", n-1, b.N)
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")

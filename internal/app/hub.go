@@ -32,6 +32,7 @@ type Options struct {
 
 	AckTimeout  time.Duration // wait for one acknowledgement; 0: the default of the wa room
 	SendTimeout time.Duration // of one send; 0: the default of the wa room
+	Reconnect   time.Duration // base of the backoff between connections; 0: the default of the session room
 	RetryBase   time.Duration // first backoff; 0: dispatch's default
 	PairTimings wa.PairTimings
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wapro/hub/internal/testkit"
+	"github.com/wapro/hub/internal/wasim"
 )
 
 // TestKillInTheMiddleLosesAndRepeatsNothing kills the embedded hub with SIGKILL in the middle of 500 queued messages,
@@ -24,7 +25,7 @@ func TestKillInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
 	)
 	world := testkit.StartProcesses(t)
 	world.Pair(t, "algo", "15550009999")
-	world.Script(t, map[string]any{"kind": "delay_ack", "delayMs": 4, "times": -1}) // so that a kill finds a backlog
+	world.Script(wasim.Fault{Kind: wasim.DelayAck, Delay: 4 * time.Millisecond, Times: -1}) // so that a kill finds a backlog
 
 	number := func(i int) string { return fmt.Sprintf("9198765%05d", i%phones) }
 	for round := range rounds {
@@ -88,7 +89,7 @@ func TestTerminateLosesNothing(t *testing.T) {
 	t.Parallel()
 	world := testkit.StartProcesses(t)
 	world.Pair(t, "algo", "15550009999")
-	world.Script(t, map[string]any{"kind": "delay_ack", "delayMs": 10, "times": -1})
+	world.Script(wasim.Fault{Kind: wasim.DelayAck, Delay: 10 * time.Millisecond, Times: -1})
 	var ids []string
 	for i := range 100 {
 		ids = append(ids, world.Admin.Send(t, "algo", "919876543210", fmt.Sprintf("message %03d", i)).ID)
@@ -99,7 +100,7 @@ func TestTerminateLosesNothing(t *testing.T) {
 			t.Errorf("an orderly stop cost message %s an attempt: %d", id, m.Attempts)
 		}
 	}
-	shown := world.Phone(t, "919876543210")
+	shown := world.Shown("919876543210")
 	if len(shown) != 100 {
 		t.Fatalf("%d messages are shown, want 100", len(shown))
 	}
@@ -118,7 +119,7 @@ func shownInRound(t *testing.T, world *testkit.Processes, round, phones int, num
 	t.Helper()
 	var all []testkit.Shown
 	for i := range phones {
-		for _, s := range world.Phone(t, number(i)) {
+		for _, s := range world.Shown(number(i)) {
 			if strings.HasPrefix(s.Text, fmt.Sprintf("round %d ", round)) {
 				all = append(all, s)
 			}

@@ -55,6 +55,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		LeaseTTL:       h.cfg.LeaseTTL,
 		Embedded:       h.cfg.Embedded(),
 		RefreshVersion: refresh,
+		Timings:        session.Timings{BackoffBase: h.opts.Reconnect},
 	})
 	w.dispatch = dispatch.New(dispatch.Deps{
 		Ledger: h.ledger, Sender: w.sessions, Sessions: restrictions{h.store, w.sessions}, Queue: h.queue, Contacts: h.store,

@@ -225,12 +225,20 @@ func (a *actor) dialFailed(ctx context.Context, l *link) {
 	a.reconnect(ctx, gateway.ReasonConnectFailed)
 }
 
+// flapping bounds the failures that are counted against a session whose logins succeed but do not last: its messages
+// must not wait for a minute because the line broke a few times.
+const flapping = 2
+
 // reconnect waits for the backoff, offline for reason, then connects.
 func (a *actor) reconnect(ctx context.Context, reason gateway.SessionReason) {
 	a.offline()
 	now := a.s.deps.Clock()
-	if !a.connectedAt.IsZero() && now.Sub(a.connectedAt) >= a.s.deps.Timings.Stable {
+	switch {
+	case a.connectedAt.IsZero():
+	case now.Sub(a.connectedAt) >= a.s.deps.Timings.Stable:
 		a.failures = 0
+	default:
+		a.failures = min(a.failures, flapping)
 	}
 	a.connectedAt = time.Time{}
 	delay := a.s.deps.Timings.backoff(a.failures)

@@ -7,16 +7,27 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// Client calls a hub's HTTP API as a customer's program would.
+// Client calls a hub's HTTP API as a customer's program would: through a balancer when there are several APIs.
 type Client struct {
-	Base string // http://host:port
-	Key  string // x-api-key
-	HTTP *http.Client
+	Key   string // x-api-key
+	HTTP  *http.Client
+	bases []string // http://host:port
+	next  atomic.Uint64
 }
+
+// NewClient makes a client of the APIs at bases, which take turns.
+func NewClient(key string, bases ...string) *Client { return &Client{Key: key, bases: bases} }
+
+// WithKey is a client of the same APIs with another key.
+func (c *Client) WithKey(key string) *Client { return NewClient(key, c.bases...) }
+
+// Base is the address of the API whose turn it is.
+func (c *Client) Base() string { return c.bases[c.next.Add(1)%uint64(len(c.bases))] }
 
 // Message is the API's message, as far as tests look at it.
 type Message struct {
@@ -94,7 +105,7 @@ func (c *Client) do(method, path string, body any, headers ...string) (int, http
 		}
 		reader = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequest(method, c.Base+path, reader) //nolint:noctx // the client's timeout bounds it
+	req, err := http.NewRequest(method, c.Base()+path, reader) //nolint:noctx // the client's timeout bounds it
 	if err != nil {
 		return 0, nil, nil, err
 	}

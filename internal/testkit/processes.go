@@ -1,7 +1,6 @@
 package testkit
 
 import (
-	"net/http"
 	"path/filepath"
 	"testing"
 )
@@ -14,47 +13,39 @@ const (
 
 // Simulator is `api simulator` in a process of its own.
 type Simulator struct {
-	*Process
-	Dir     string // for the data of what is tested against it
-	sandbox *Client
+	*Sandbox
+	Process *Process
+	dir     string
 }
 
-// StartSimulator starts `api simulator`.
+// StartSimulator starts `api simulator` on a fresh folder.
 func StartSimulator(t testing.TB) *Simulator {
 	t.Helper()
-	s := &Simulator{Dir: t.TempDir()}
-	s.Process = Run(t, []string{"simulator"}, "ADMIN_API_KEY="+AdminKey, "DATABASE_URL=sqlite://"+filepath.Join(s.Dir, "sim", "hub.db"))
-	s.sandbox = &Client{Base: "http://" + s.Listening("sandbox"), Key: AdminKey}
-	return s
+	return runSimulator(t, t.TempDir())
 }
 
-// HubEnviron is the environment of a hub that is pointed at the simulator, with more settings.
+// runSimulator starts `api simulator` on the state in dir/simulator.
+func runSimulator(t testing.TB, dir string) *Simulator {
+	t.Helper()
+	p := Run(t, []string{"simulator"}, "ADMIN_API_KEY="+AdminKey, "DATABASE_URL=sqlite://"+filepath.Join(dir, "hub.db"))
+	sandbox := &Sandbox{t: t, client: NewClient(AdminKey, "http://"+p.Listening("sandbox"))}
+	return &Simulator{Sandbox: sandbox, Process: p, dir: dir}
+}
+
+// whatsapp is the settings that point a hub at the simulator.
+func (s *Simulator) whatsapp() []string {
+	return []string{
+		"WHATSAPP_SERVER=" + s.Process.Printed("WHATSAPP_SERVER="), "WHATSAPP_ROOT_KEY=" + s.Process.Printed("WHATSAPP_ROOT_KEY="),
+	}
+}
+
+// HubEnviron is the environment of an embedded hub that is pointed at the simulator, with more settings.
 func (s *Simulator) HubEnviron(more ...string) []string {
-	return append([]string{
-		"WHATSAPP_SERVER=" + s.Printed("WHATSAPP_SERVER="), "WHATSAPP_ROOT_KEY=" + s.Printed("WHATSAPP_ROOT_KEY="),
-		"DATABASE_URL=sqlite://" + filepath.Join(s.Dir, "hub", "hub.db"), "BLOB_URL=file://" + filepath.Join(s.Dir, "hub", "media"),
-	}, more...)
+	data := filepath.Join(s.dir, "hub")
+	return append(append(s.whatsapp(), "DATABASE_URL="+sqliteIn(data), "BLOB_URL=file://"+filepath.Join(data, "media")), more...)
 }
 
-// Scan acts as the phone of number that scans a QR code.
-func (s *Simulator) Scan(t testing.TB, qr, number string) {
-	t.Helper()
-	s.sandbox.JSON(t, http.MethodPost, "/sandbox/pair", map[string]string{"qr": qr, "number": number}, http.StatusOK, nil)
-}
-
-// Script adds a fault to the simulator.
-func (s *Simulator) Script(t testing.TB, fault map[string]any) {
-	t.Helper()
-	s.sandbox.JSON(t, http.MethodPost, "/sandbox/faults", fault, http.StatusCreated, nil)
-}
-
-// Phone reads what a simulated phone shows.
-func (s *Simulator) Phone(t testing.TB, number string) []Shown {
-	t.Helper()
-	return s.sandbox.Phone(t, number)
-}
-
-// Processes is a hub and a simulator, each in a process of its own, so that either can be killed.
+// Processes is an embedded hub and a simulator, each in a process of its own, so that either can be killed.
 type Processes struct {
 	*Simulator
 	Hub   *Process
@@ -72,7 +63,7 @@ func StartProcesses(t testing.TB) *Processes {
 func (w *Processes) startHub(t testing.TB) {
 	t.Helper()
 	w.Hub = Run(t, nil, w.HubEnviron("ADMIN_API_KEY="+AdminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY="+TenantKey)...)
-	w.Admin = &Client{Base: "http://" + w.Hub.Listening("requests"), Key: AdminKey}
+	w.Admin = NewClient(AdminKey, "http://"+w.Hub.Listening("requests"))
 }
 
 // RestartHub ends the hub's process by end and starts it anew on the same data.
@@ -85,6 +76,6 @@ func (w *Processes) RestartHub(t testing.TB, end func(*Process)) {
 // Pair scans the tenant's QR code with the simulated phone of number and waits until the session is online.
 func (w *Processes) Pair(t testing.TB, tenant, number string) {
 	t.Helper()
-	w.Scan(t, w.Admin.PairingCode(t, tenant), number)
+	w.Scan(w.Admin.PairingCode(t, tenant), number)
 	w.Admin.AwaitSession(t, tenant, "online")
 }

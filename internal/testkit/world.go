@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -27,16 +28,19 @@ var rootKey = [32]byte{31: 64, 0: 8, 1: 77} //nolint:gochecknoglobals // a const
 // quiet keeps libsignal, which logs for the whole process, out of the tests' output.
 var quiet = sync.OnceFunc(func() { wa.SetProcessDefaults(slog.New(slog.DiscardHandler)) }) //nolint:gochecknoglobals // once per process
 
-// World is an embedded hub and a simulator in this process, with tenant algo and its key.
+// World is a hub, in this process but for what its shape needs beside it, and a simulator, with tenant algo and its key.
 type World struct {
-	Sim   *wasim.Server
-	Hub   *app.Hub
+	*Sandbox
 	Admin *Client // with the admin key
 	API   *Client // with algo's key
 
-	t       testing.TB
-	dir     string
-	options app.Options
+	t        testing.TB
+	dir      string
+	shape    Shape
+	options  app.Options
+	whatsapp []string // the settings that point at the simulator
+	environ  []string
+	hubs     []*app.Hub // workers first: they stop last
 }
 
 // Option changes how a World is started.
@@ -48,81 +52,115 @@ func WithTimeouts(ack, send time.Duration) Option {
 }
 
 // Start starts a World whose tenant algo is not paired yet.
-func Start(t testing.TB, options ...Option) *World {
+func Start(t testing.TB, shape Shape, options ...Option) *World {
 	t.Helper()
 	quiet()
-	w := &World{t: t, dir: t.TempDir()}
-	w.options = app.Options{Log: logger(t), Stdout: t.Output(), Stderr: t.Output(), RetryBase: 100 * time.Millisecond}
+	w := &World{t: t, dir: t.TempDir(), shape: shape}
+	w.options = app.Options{
+		Log: logger(t), Stdout: t.Output(), Stderr: t.Output(), RetryBase: 100 * time.Millisecond, Reconnect: 100 * time.Millisecond,
+	}
 	for _, o := range options {
 		o(w)
 	}
-	sim, err := wasim.Start(t.Context(), wasim.Config{RootKey: rootKey, ReadDelay: 20 * time.Millisecond, SlowDelay: 2 * time.Second})
-	if err != nil {
-		t.Fatal(err)
+	if shape.simulatorProcess {
+		w.runSimulator()
+	} else {
+		w.startSimulator()
 	}
-	w.Sim = sim
-	t.Cleanup(func() {
-		if err := sim.Close(); err != nil {
-			t.Errorf("close the simulator: %v", err)
-		}
-	})
+	w.environ = shape.environ(t, w.dir)
 	w.StartHub()
 	t.Cleanup(w.StopHub)
 	return w
 }
 
 // Paired starts a World whose tenant algo is paired with OwnNumber and online.
-func Paired(t testing.TB, options ...Option) *World {
+func Paired(t testing.TB, shape Shape, options ...Option) *World {
 	t.Helper()
-	w := Start(t, options...)
+	w := Start(t, shape, options...)
 	w.Pair("algo", OwnNumber)
 	return w
 }
 
-// StartHub starts the hub on the World's data.
-func (w *World) StartHub() {
+// startSimulator runs the simulator in this process.
+func (w *World) startSimulator() {
 	w.t.Helper()
-	public := w.Sim.RootKey()
-	cfg, err := config.Load(config.ProcessAPI, []string{
-		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "LEASE_TTL=2s",
-		"WHATSAPP_SERVER=" + w.Sim.Addr(), "WHATSAPP_ROOT_KEY=" + hex.EncodeToString(public[:]),
-		"DATABASE_URL=sqlite://" + filepath.Join(w.dir, "hub.db"), "BLOB_URL=file://" + filepath.Join(w.dir, "media"),
-		"ADMIN_API_KEY=" + AdminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY=" + TenantKey,
-	})
+	sim, err := wasim.Start(w.t.Context(), wasim.Config{RootKey: rootKey, ReadDelay: 20 * time.Millisecond, SlowDelay: 2 * time.Second})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if w.Hub, err = app.Start(w.t.Context(), config.ProcessAPI, cfg, w.options); err != nil {
-		w.t.Fatal(err)
-	}
-	base := "http://" + w.Hub.Addr().String()
-	w.Admin, w.API = &Client{Base: base, Key: AdminKey}, &Client{Base: base, Key: TenantKey}
+	routes := httptest.NewServer(sim.Handler())
+	w.t.Cleanup(func() {
+		routes.Close()
+		if err := sim.Close(); err != nil {
+			w.t.Errorf("close the simulator: %v", err)
+		}
+	})
+	root := sim.RootKey()
+	w.Sandbox = &Sandbox{t: w.t, client: NewClient("", routes.URL)}
+	w.whatsapp = []string{"WHATSAPP_SERVER=" + sim.Addr(), "WHATSAPP_ROOT_KEY=" + hex.EncodeToString(root[:])}
 }
 
-// StopHub stops the hub in order, within 30 s.
-func (w *World) StopHub() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := w.Hub.Stop(ctx); err != nil {
-		w.t.Errorf("stop the hub: %v", err)
+// runSimulator runs the simulator as a program, on a state that has this process' root key already.
+func (w *World) runSimulator() {
+	w.t.Helper()
+	dir := filepath.Join(w.dir, "simulator")
+	sim, err := wasim.Start(w.t.Context(), wasim.Config{Dir: dir, RootKey: rootKey})
+	if err != nil {
+		w.t.Fatal(err)
 	}
+	if err := sim.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	program := runSimulator(w.t, w.dir)
+	w.Sandbox, w.whatsapp = program.Sandbox, program.whatsapp()
+}
+
+// StartHub starts the hub's processes on the World's data.
+func (w *World) StartHub() {
+	w.t.Helper()
+	environ := append([]string{
+		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "BLOB_URL=file://" + filepath.Join(w.dir, "media"),
+		"ADMIN_API_KEY=" + AdminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY=" + TenantKey,
+	}, append(w.whatsapp, w.environ...)...)
+	start := func(process config.Process) *app.Hub {
+		cfg, err := config.Load(process, environ)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		hub, err := app.Start(w.t.Context(), process, cfg, w.options)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.hubs = append(w.hubs, hub)
+		return hub
+	}
+	for range w.shape.workers {
+		start(config.ProcessWorker)
+	}
+	var bases []string
+	for range w.shape.apis {
+		bases = append(bases, "http://"+start(config.ProcessAPI).Addr().String())
+	}
+	w.Admin, w.API = NewClient(AdminKey, bases...), NewClient(TenantKey, bases...)
+}
+
+// StopHub stops the hub's processes in order, each within 30 s.
+func (w *World) StopHub() {
+	for i := len(w.hubs) - 1; i >= 0; i-- {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		if err := w.hubs[i].Stop(ctx); err != nil {
+			w.t.Errorf("stop the hub: %v", err)
+		}
+		cancel()
+	}
+	w.hubs = nil
 }
 
 // Pair pairs a tenant over the API, with the simulated phone of number scanning the code, and waits until it is online.
 func (w *World) Pair(tenant, number string) {
 	w.t.Helper()
-	if err := w.Sim.Pair(w.t.Context(), w.Admin.PairingCode(w.t, tenant), number); err != nil {
-		w.t.Fatal(err)
-	}
+	w.Scan(w.Admin.PairingCode(w.t, tenant), number)
 	w.Admin.AwaitSession(w.t, tenant, "online")
-}
-
-// Script scripts a fault of the simulator.
-func (w *World) Script(f wasim.Fault) {
-	w.t.Helper()
-	if _, err := w.Sim.Script(f); err != nil {
-		w.t.Fatal(err)
-	}
 }
 
 // AddTenant creates a tenant and a key for it over the API, and pairs it with number unless that is empty.
@@ -136,7 +174,7 @@ func (w *World) AddTenant(id, number string) *Client {
 	if number != "" {
 		w.Pair(id, number)
 	}
-	return &Client{Base: w.Admin.Base, Key: key.Key}
+	return w.Admin.WithKey(key.Key)
 }
 
 // logger shows the hub's log of a failed test.

@@ -92,11 +92,10 @@ func (s *Server) load(ctx context.Context) error {
 	return nil
 }
 
-// loadRoot takes the configured root key, or the stored one, or makes one.
+// loadRoot takes the configured root key, or the stored one, or makes one; it is stored for the next start.
 func (s *Server) loadRoot(ctx context.Context) error {
 	if s.cfg.RootKey != [32]byte{} {
-		s.root = keys.NewKeyPairFromPrivateKey(s.cfg.RootKey)
-		return nil
+		return s.storeRoot(keys.NewKeyPairFromPrivateKey(s.cfg.RootKey))
 	}
 	err := s.journal.each(ctx, kindRoot, func(_ string, value []byte) error {
 		if len(value) != 32 {
@@ -108,7 +107,11 @@ func (s *Server) loadRoot(ctx context.Context) error {
 	if err != nil || s.root != nil {
 		return err
 	}
-	s.root = keys.NewKeyPair()
+	return s.storeRoot(keys.NewKeyPair())
+}
+
+func (s *Server) storeRoot(root *keys.KeyPair) error {
+	s.root = root
 	b := s.journal.begin()
 	b.put(kindRoot, "noise", s.root.Priv[:])
 	return b.commit()
