@@ -20,7 +20,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	if h.simulator != nil {
 		sandbox = h.simulator.Handler()
 	}
-	server, err := httpapi.New(httpapi.Deps{
+	server, err := httpapi.New(httpapi.Deps{ //nolint:contextcheck // each request brings its own
 		Store:   h.commanded(),
 		Intake:  intake.New(intake.Deps{Store: h.store, Queue: h.queue, Media: h.blobs, Log: h.log}),
 		Ledger:  h.ledger,

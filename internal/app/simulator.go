@@ -23,6 +23,7 @@ func (p Program) simulate(ctx context.Context) int {
 		return p.refuse("%v", err)
 	}
 	log := p.logger(cfg)
+	prepareProcess(log)
 	sim, err := wasim.Start(context.WithoutCancel(ctx), wasim.Config{
 		Dir: filepath.Join(cfg.DataDir(), "simulator"), Addr: cfg.SimulatorAddr, Log: log,
 	})
