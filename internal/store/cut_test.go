@@ -60,15 +60,15 @@ func newLine(t *testing.T, address string) (*line, string) {
 
 // carry passes everything on until it cuts, or one end hangs up.
 func (l *line) carry(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", l.address) //nolint:noctx // on this host
+	defer client.Close() //nolint:errcheck // cut, or hung up
+	server, err := net.Dial("tcp", l.address)
 	if err != nil {
 		return
 	}
 	var deaf atomic.Bool
 	var back sync.WaitGroup
 	back.Go(func() {
-		defer client.Close()
+		defer client.Close() //nolint:errcheck // likewise
 		buffer := make([]byte, 1<<16)
 		for {
 			n, err := server.Read(buffer)
