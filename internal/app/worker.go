@@ -26,9 +26,13 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	clients, err := wa.NewFactory(ctx, wa.Options{
-		Database: h.store, Media: h.blobs, Lookup: h.lookup, Log: h.log, Server: server,
-		AckTimeout: h.opts.AckTimeout, SendTimeout: h.opts.SendTimeout, PairTimings: h.opts.PairTimings,
+	var clients *wa.Factory
+	err = h.store.Exclusive(ctx, func(ctx context.Context) (err error) { // it migrates WhatsApp's tables
+		clients, err = wa.NewFactory(ctx, wa.Options{
+			Database: h.store, Media: h.blobs, Lookup: h.lookup, Log: h.log, Server: server,
+			AckTimeout: h.opts.AckTimeout, SendTimeout: h.opts.SendTimeout, PairTimings: h.opts.PairTimings,
+		})
+		return err
 	})
 	if err != nil {
 		return err

@@ -20,7 +20,11 @@ import (
 
 // Database is the hub's own database, which keeps the devices and their Signal stores too.
 type Database interface {
-	Fencer
+	// CheckFenceIn returns gateway.ErrFenced unless fence holds; until tx, a transaction on Writer, has ended, nobody else
+	// can take the lease.
+	CheckFenceIn(ctx context.Context, tx interface {
+		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	}, fence gateway.Fence) error
 	Writer() *sql.DB
 	Dialect() string
 }
@@ -124,8 +128,9 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 	c.device = device.GetJID()
 	c.pn, c.lid = device.GetJID().ToNonAD(), device.GetLID().ToNonAD()
 	g := &guard{
-		fencer: f.opts.Database,
-		fence:  session.Fence(),
+		check: func(ctx context.Context) error {
+			return f.opts.Database.CheckFenceIn(ctx, f.db.Execable(ctx), session.Fence())
+		},
 		transact: func(ctx context.Context, do func(context.Context) error) error {
 			return f.db.DoTxn(ctx, nil, contained(do))
 		},

@@ -9,22 +9,14 @@ import (
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/util/keys"
-
-	"github.com/wapro/hub/internal/gateway"
 )
-
-// Fencer knows who owns a session.
-type Fencer interface {
-	// CheckFence returns nil while fence holds, gateway.ErrFenced when it does not, and another error when that cannot be
-	// told. It must not need the connection that a transaction in ctx may hold.
-	CheckFence(ctx context.Context, fence gateway.Fence) error
-}
 
 // guard stands before the Signal stores of one client: it lets a write pass only under a valid lease, and records in the
 // send's proof what was written.
 type guard struct {
-	fencer   Fencer
-	fence    gateway.Fence
+	// check returns nil while the lease holds, gateway.ErrFenced when it does not. Inside a transaction of transact nobody can
+	// take the lease before that has ended.
+	check    func(context.Context) error
 	transact func(context.Context, func(context.Context) error) error
 	known    *identityCache
 	seen     func(context.Context) // called when a connection has logged in, see guardedPreKeys
@@ -46,12 +38,12 @@ func storeFailed(what string, err error) error {
 	return &storeError{what: what, err: err}
 }
 
-// write is the one place every Signal-store write passes: one transaction holds the check of the lease and the write. On
-// SQLite nobody else can write while it lasts, so the lease that was checked is still held when it commits, although the check
-// itself reads beside it. It also makes one commit of what whatsmeow writes row by row, 812 prekeys at a pairing.
+// write is the one place every Signal-store write passes: one transaction holds the check of the lease and the write, so
+// that the lease that was checked is still held when it commits. It also makes one commit of what whatsmeow writes row by
+// row, 812 prekeys at a pairing.
 func (g *guard) write(ctx context.Context, what string, write func(context.Context) error) error {
 	return storeFailed(what, g.transact(ctx, func(ctx context.Context) error {
-		if err := g.fencer.CheckFence(ctx, g.fence); err != nil {
+		if err := g.check(ctx); err != nil {
 			return fmt.Errorf("check the lease: %w", err)
 		}
 		return write(ctx)

@@ -13,7 +13,7 @@ import (
 // fencer is a lease that holds while err is nil.
 type fencer struct{ err error }
 
-func (f *fencer) CheckFence(context.Context, gateway.Fence) error { return f.err }
+func (f *fencer) check(context.Context) error { return f.err }
 
 // signalStore fails the writes it is told to.
 type signalStore struct {
@@ -55,7 +55,7 @@ func guarded(inner *signalStore, f *fencer) *store.Device {
 	device := &store.Device{Initialized: true}
 	device.SetAllStores(inner)
 	g := &guard{
-		fencer: f, known: newIdentityCache(), seen: func(context.Context) {},
+		check: f.check, known: newIdentityCache(), seen: func(context.Context) {},
 		transact: func(ctx context.Context, do func(context.Context) error) error { return do(ctx) },
 	}
 	g.wrap(device)
