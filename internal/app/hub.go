@@ -96,7 +96,7 @@ func Start(ctx context.Context, process config.Process, cfg config.Config, opts 
 		{"open the queue", true, h.openQueue},
 		{"create the sandbox's keys", cfg.Sandbox, h.createSandboxKeys},
 		{"start the simulator", cfg.Sandbox, h.startSimulator},
-		{"create the first keys", api, h.bootstrap},
+		{"create the first keys", api, func(ctx context.Context) error { return h.store.Exclusive(ctx, h.bootstrap) }},
 		{"start the worker", !api || cfg.Embedded(), h.startWorker},
 		{"listen for operations", true, h.serveOps},
 		{"listen for requests", api, h.serveAPI},

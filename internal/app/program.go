@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -28,6 +29,7 @@ const usage = `usage:
   api             the HTTP API; without REDIS_URL the whole hub in one process
   api run         the same, and pairs tenant $BOOTSTRAP_TENANT (algo) in this terminal
   api simulator   the WhatsApp server simulator alone
+  api health      exit code 0 when the process that listens on OPS_ADDR is ready (worker health: the same)
 The settings are environment variables: see the README.
 `
 
@@ -46,6 +48,8 @@ func RunAPI(ctx context.Context, p Program) int {
 		return p.serve(ctx, config.ProcessAPI, pairInTerminal)
 	case command == "simulator":
 		return p.simulate(ctx)
+	case command == "health":
+		return p.health(ctx, config.ProcessAPI)
 	case command == "help" || command == "-h" || command == "--help":
 		fmt.Fprint(p.Stdout, usage)
 		return 0
@@ -55,7 +59,37 @@ func RunAPI(ctx context.Context, p Program) int {
 
 // RunWorker runs the worker program until ctx ends and returns its exit code.
 func RunWorker(ctx context.Context, p Program) int {
-	return p.serve(ctx, config.ProcessWorker, nil)
+	switch {
+	case len(p.Args) == 0:
+		return p.serve(ctx, config.ProcessWorker, nil)
+	case len(p.Args) == 1 && p.Args[0] == "health":
+		return p.health(ctx, config.ProcessWorker)
+	}
+	return p.refuse("unexpected argument %q: the worker knows only health", p.Args[0])
+}
+
+// health asks the process beside it whether it is ready: for the health checks of containers, whose image holds nothing
+// else that could ask.
+func (p Program) health(ctx context.Context, process config.Process) int {
+	cfg, err := config.Load(process, p.Environ)
+	if err != nil {
+		return p.refuse("%v", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+cfg.OpsAddr+"/readyz", nil)
+	if err != nil {
+		return p.refuse("%v", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return p.refuse("not ready: %v", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return p.refuse("not ready: %s", resp.Status)
+	}
+	return 0
 }
 
 // serve runs a hub's process; greet, when given, runs beside it and talks to the person at the terminal.

@@ -17,15 +17,15 @@ import (
 	"time"
 )
 
-// built is bin/api of this test process.
+// built are the programs of this test process.
 var built struct { //nolint:gochecknoglobals // one build serves every test of the process
 	once sync.Once
-	path string
+	dir  string
 	err  error
 }
 
-// Binary builds the api program once per test process and returns its path.
-func Binary(t testing.TB) string {
+// Binary builds the programs once per test process and returns the path of the one named, api or worker.
+func Binary(t testing.TB, program string) string {
 	t.Helper()
 	built.once.Do(func() {
 		dir, err := os.MkdirTemp("", "wapro-hub-test-") //nolint:usetesting // outlives the test that happens to build first
@@ -35,17 +35,17 @@ func Binary(t testing.TB) string {
 		}
 		_, self, _, _ := runtime.Caller(0)
 		root := filepath.Dir(filepath.Dir(filepath.Dir(self)))
-		built.path = filepath.Join(dir, "api")
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", built.path, "./api") //nolint:gosec // our own paths
+		built.dir = dir
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", dir, "./api", "./worker") //nolint:gosec // our own paths
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = errors.New(string(out))
 		}
 	})
 	if built.err != nil {
-		t.Fatalf("build the api program: %v", built.err)
+		t.Fatalf("build the programs: %v", built.err)
 	}
-	return built.path
+	return filepath.Join(built.dir, program)
 }
 
 // Process is a running program of the hub.
@@ -60,12 +60,18 @@ type Process struct {
 	newLines chan struct{}
 }
 
-// Run starts the api program with args and only the environment given, on loopback ports it chooses itself, and kills
-// it when the test ends.
+// Run starts the api program, see RunProgram.
 func Run(t testing.TB, args []string, environ ...string) *Process {
 	t.Helper()
+	return RunProgram(t, "api", args, environ...)
+}
+
+// RunProgram starts a program, api or worker, with args and only the environment given, on loopback ports it chooses
+// itself, and kills it when the test ends.
+func RunProgram(t testing.TB, program string, args []string, environ ...string) *Process {
+	t.Helper()
 	p := &Process{t: t, done: make(chan struct{}), listens: map[string]string{}, newLines: make(chan struct{}, 1)}
-	p.cmd = exec.Command(Binary(t), args...) //nolint:gosec,noctx // our own program; the test's end kills it
+	p.cmd = exec.Command(Binary(t, program), args...) //nolint:gosec,noctx // our own program; the test's end kills it
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LOG_FORMAT=json",
 		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "SIMULATOR_ADDR=127.0.0.1:0",

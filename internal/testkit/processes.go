@@ -32,8 +32,8 @@ func runSimulator(t testing.TB, dir string) *Simulator {
 	return &Simulator{Sandbox: sandbox, Process: p, dir: dir}
 }
 
-// whatsapp is the settings that point a hub at the simulator.
-func (s *Simulator) whatsapp() []string {
+// WhatsApp is the settings that point a hub at the simulator.
+func (s *Simulator) WhatsApp() []string {
 	return []string{
 		"WHATSAPP_SERVER=" + s.Process.Printed("WHATSAPP_SERVER="), "WHATSAPP_ROOT_KEY=" + s.Process.Printed("WHATSAPP_ROOT_KEY="),
 	}
@@ -42,7 +42,7 @@ func (s *Simulator) whatsapp() []string {
 // HubEnviron is the environment of an embedded hub that is pointed at the simulator, with more settings.
 func (s *Simulator) HubEnviron(more ...string) []string {
 	data := filepath.Join(s.dir, "hub")
-	return append(append(s.whatsapp(), "DATABASE_URL="+sqliteIn(data), "BLOB_URL=file://"+filepath.Join(data, "media")), more...)
+	return append(append(s.WhatsApp(), "DATABASE_URL="+sqliteIn(data), "BLOB_URL=file://"+filepath.Join(data, "media")), more...)
 }
 
 // Processes is an embedded hub and a simulator, each in a process of its own, so that either can be killed.

@@ -112,7 +112,7 @@ func (w *World) runSimulator() {
 		w.t.Fatal(err)
 	}
 	program := runSimulator(w.t, w.dir)
-	w.Sandbox, w.whatsapp = program.Sandbox, program.whatsapp()
+	w.Sandbox, w.whatsapp = program.Sandbox, program.WhatsApp()
 }
 
 // StartHub starts the hub's processes on the World's data.
