@@ -2,8 +2,11 @@ package wa
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 
 	waBinary "go.mau.fi/whatsmeow/binary"
 	waLog "go.mau.fi/whatsmeow/util/log"
@@ -25,7 +28,8 @@ func (l whatsmeowLog) Infof(msg string, args ...any) { l.write(slog.LevelDebug, 
 
 func (l whatsmeowLog) Warnf(msg string, args ...any) { l.write(slog.LevelWarn, msg, args) }
 
-func (l whatsmeowLog) Errorf(msg string, args ...any) { l.write(slog.LevelError, msg, args) }
+// What whatsmeow calls an error is a line that broke or a stanza it does not know: the session goes on or tells its end.
+func (l whatsmeowLog) Errorf(msg string, args ...any) { l.write(slog.LevelWarn, msg, args) }
 
 func (l whatsmeowLog) Sub(module string) waLog.Logger {
 	if l.module != "" {
@@ -36,6 +40,9 @@ func (l whatsmeowLog) Sub(module string) waLog.Logger {
 
 func (l whatsmeowLog) write(level slog.Level, msg string, args []any) {
 	ctx := context.Background()
+	if slices.ContainsFunc(args, closedByUs) {
+		level = slog.LevelDebug
+	}
 	if !l.log.Enabled(ctx, level) {
 		return
 	}
@@ -44,6 +51,12 @@ func (l whatsmeowLog) write(level slog.Level, msg string, args []any) {
 		safe[i] = withoutContent(arg)
 	}
 	l.log.Log(ctx, level, "whatsmeow", "module", l.module, "line", fmt.Sprintf(msg, safe...))
+}
+
+// closedByUs reports whether arg is the error of a connection that this side has closed.
+func closedByUs(arg any) bool {
+	err, ok := arg.(error)
+	return ok && (errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled))
 }
 
 func withoutContent(arg any) any {
