@@ -163,7 +163,7 @@ func TestWorkerKilledAmongTwentyTenants(t *testing.T) {
 		}
 	}
 	// LEASE_TTL is 15 s here, orphans are looked for every 2 s; the rest is the backlog itself.
-	if took := time.Since(killed); took > 60*time.Second {
+	if took := time.Since(killed); took > 2*time.Minute {
 		t.Errorf("everything was read %s after the kill", took)
 	}
 }

@@ -42,7 +42,7 @@ func TestKillInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
 			})
 		}
 		senders.Wait()
-		testkit.Eventually(t, 60*time.Second, func() (bool, string) {
+		testkit.Eventually(t, 2*time.Minute, func() (bool, string) {
 			n := len(shownInRound(t, world, round, phones, number))
 			return n >= messages/10*(round+1)/2, fmt.Sprintf("only %d shown", n)
 		})
@@ -94,7 +94,7 @@ func TestTerminateLosesNothing(t *testing.T) {
 	for i := range 100 {
 		ids = append(ids, world.Admin.Send(t, "algo", "919876543210", fmt.Sprintf("message %03d", i)).ID)
 	}
-	world.RestartHub(t, func(p *testkit.Process) { p.Terminate(20 * time.Second) })
+	world.RestartHub(t, func(p *testkit.Process) { p.Terminate(60 * time.Second) })
 	for _, id := range ids {
 		if m := world.Admin.AwaitStatus(t, "algo", id, "read"); m.Attempts != 1 {
 			t.Errorf("an orderly stop cost message %s an attempt: %d", id, m.Attempts)

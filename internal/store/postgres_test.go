@@ -209,7 +209,7 @@ func TestLeaseIsNotTakenInTheMiddleOfATransaction(t *testing.T) {
 // Receipts name messages in any order, while those are claimed, canceled and deleted: nobody is told of a deadlock.
 func TestWritersInEachOthersWayAreTriedAgain(t *testing.T) {
 	t.Parallel()
-	const messages, rounds = 8, 25
+	const messages, rounds = 8, 8
 	url := services.Postgres(t)
 	a, b := open(t, url, store.Options{}), open(t, url, store.Options{})
 	tenant := newTenant(t, a, "algo")

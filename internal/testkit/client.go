@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// patience is how long a test waits for what must happen: long enough for the race detector on a busy machine.
+const patience = 90 * time.Second
+
 // Client calls a hub's HTTP API as a customer's program would: through a balancer when there are several APIs.
 type Client struct {
 	Key   string // x-api-key
@@ -174,7 +177,7 @@ func (c *Client) Await(t testing.TB, tenant, id string, d time.Duration, what st
 // AwaitStatus polls a message until it has that status.
 func (c *Client) AwaitStatus(t testing.TB, tenant, id, status string) Message {
 	t.Helper()
-	return c.Await(t, tenant, id, 30*time.Second, status, func(m Message) bool { return m.Status == status })
+	return c.Await(t, tenant, id, patience, status, func(m Message) bool { return m.Status == status })
 }
 
 // Session reads a tenant's session.
@@ -189,7 +192,7 @@ func (c *Client) Session(t testing.TB, tenant string) Session {
 func (c *Client) AwaitSession(t testing.TB, tenant, state string) Session {
 	t.Helper()
 	var s Session
-	Eventually(t, 30*time.Second, func() (bool, string) {
+	Eventually(t, patience, func() (bool, string) {
 		s = c.Session(t, tenant)
 		return s.State == state, fmt.Sprintf("session of %s should be %s, is %+v", tenant, state, s)
 	})
@@ -249,7 +252,7 @@ func (c *Client) PairingCode(t testing.TB, tenant string) string {
 	t.Helper()
 	c.JSON(t, http.MethodPost, "/api/"+tenant+"/session/connect", map[string]string{"method": "qr"}, http.StatusAccepted, nil)
 	var code string
-	Eventually(t, 20*time.Second, func() (bool, string) {
+	Eventually(t, patience, func() (bool, string) {
 		status, _, answer := c.Do(t, http.MethodGet, "/api/"+tenant+"/session/qr", nil, "Accept", "application/json")
 		var qr struct {
 			Code string `json:"code"`

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/wapro/hub/internal/wasim"
 )
@@ -21,11 +20,11 @@ func (s *Sandbox) Shown(number string) []Shown {
 	return s.client.Phone(s.t, number)
 }
 
-// WaitShown waits until the phone of number shows n messages, for at most 30 s.
+// WaitShown waits until the phone of number shows n messages, for as long as patience lasts.
 func (s *Sandbox) WaitShown(number string, n int) []Shown {
 	s.t.Helper()
 	var shown []Shown
-	Eventually(s.t, 30*time.Second, func() (bool, string) {
+	Eventually(s.t, patience, func() (bool, string) {
 		shown = s.Shown(number)
 		return len(shown) >= n, fmt.Sprintf("the phone of %s shows %d messages, want %d", number, len(shown), n)
 	})
