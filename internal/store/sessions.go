@@ -39,7 +39,7 @@ func (s *Store) Session(ctx context.Context, tenantKey int64) (gateway.Session, 
 }
 
 // AcquireSessions takes the leases of up to limit sessions that nobody holds, or whose lease has run out (our own
-// included), for ttl by the database's clock. Each gets a new epoch, which fences whoever held it before.
+// included), longest free first, for ttl by the database's clock. Each gets a new epoch, which fences whoever held it before.
 func (s *Store) AcquireSessions(ctx context.Context, owner string, ttl time.Duration, limit int) ([]gateway.Session, error) {
 	if owner == "" {
 		return nil, errors.New("acquire sessions: the owner needs a name")
@@ -57,7 +57,7 @@ func (s *Store) AcquireSessions(ctx context.Context, owner string, ttl time.Dura
 	err = s.write(ctx, "acquire sessions", func(t *tx) error {
 		taken = taken[:0]
 		rows, err := t.query(s.d.sql(`WITH free AS (SELECT tenant_key FROM sessions WHERE owner = '' OR lease_until <= {now}
-				ORDER BY tenant_key LIMIT $1 {skip})
+				ORDER BY lease_until, tenant_key LIMIT $1 {skip})
 			UPDATE sessions SET owner = $2, epoch = epoch + 1, lease_until = {now} + $3
 			WHERE tenant_key IN (SELECT tenant_key FROM free)
 			RETURNING tenant_key`), limit, owner, ttl.Microseconds())
@@ -107,7 +107,7 @@ func scanFence(row scanner) (f gateway.Fence, err error) {
 func (s *Store) ReleaseSessions(ctx context.Context, owner string) error {
 	return s.write(ctx, "release sessions", func(t *tx) error {
 		_, err := t.exec(s.d.sql(`WITH mine AS (SELECT tenant_key FROM sessions WHERE owner = $1 ORDER BY tenant_key {lock})
-			UPDATE sessions SET owner = '', lease_until = 0 WHERE tenant_key IN (SELECT tenant_key FROM mine)`), owner)
+			UPDATE sessions SET owner = '', lease_until = {now} WHERE tenant_key IN (SELECT tenant_key FROM mine)`), owner)
 		return err
 	})
 }

@@ -35,7 +35,7 @@ func (s *Store) CreateTenant(ctx context.Context, id, name string) (gateway.Tena
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec(`INSERT INTO sessions (tenant_key, state, reason, since) VALUES ($1, $2, $3, $4)`,
+		_, err = tx.exec(s.d.sql(`INSERT INTO sessions (tenant_key, state, reason, since, lease_until) VALUES ($1, $2, $3, $4, {now})`),
 			t.Key, gateway.SessionUnpaired, gateway.ReasonNeverPaired, micros(t.CreatedAt))
 		return err
 	})

@@ -43,6 +43,8 @@ func Run(t *testing.T, open Opener) {
 		{"UnfinishedPostponedExpirable", testWork},
 		{"InFlightElsewhere", testInFlightElsewhere},
 		{"LeasesAreExclusive", testLeases},
+		{"WorkersAndTheirShares", testWorkers},
+		{"SpareSessionsComeInOrder", testSpare},
 		{"SessionIsWrittenByItsOwner", testUpdateSession},
 		{"CommandsReachTheOwnerOnce", testCommands},
 		{"TenantsAreIsolated", testIsolation},
