@@ -44,8 +44,15 @@ func BenchmarkSend(b *testing.B) {
 		}
 	})
 	testkit.Eventually(b, 5*time.Minute, func() (bool, string) {
-		n := len(w.Shown(recipient))
-		return n == b.N+1, fmt.Sprintf("%d of %d shown", n-1, b.N)
+		var session struct {
+			Queue struct{ High, Normal, Bulk int } `json:"queue"`
+		}
+		w.API.JSON(b, http.MethodGet, "/api/algo/session", nil, http.StatusOK, &session)
+		return session.Queue.Normal == 0, fmt.Sprintf("%d messages wait", session.Queue.Normal)
 	})
+	b.StopTimer()
+	if n := len(w.WaitShown(recipient, b.N+1)); n != b.N+1 {
+		b.Fatalf("%d of %d messages are shown", n-1, b.N)
+	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
