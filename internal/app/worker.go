@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 
 	"github.com/wapro/hub/internal/dispatch"
 	"github.com/wapro/hub/internal/gateway"
@@ -37,8 +39,12 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.onStop("whatsapp connections", func(context.Context) error { clients.Close(); return nil })
+	h.onStop("whatsapp connections", briefStop, func(context.Context) error { clients.Close(); return nil })
 
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name this machine: %w", err)
+	}
 	w := &worker{}
 	if w.relay, err = relay.New(h.store, h.ledger, h.queue, relay.Options{Instance: h.instance, Log: h.log}); err != nil {
 		return err
@@ -55,6 +61,8 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		Lanes:          lanes{h, w},
 		Receipts:       h.ledger,
 		Instance:       h.instance,
+		Host:           host,
+		PID:            os.Getpid(),
 		Log:            h.log,
 		LeaseTTL:       h.cfg.LeaseTTL,
 		Embedded:       h.cfg.Embedded(),
@@ -68,11 +76,11 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	h.worker = w
 
 	w.sessions.Start(ctx)
-	h.onStop("sessions", w.sessions.Stop)
+	h.onStop("sessions", sessionsStop, w.sessions.Stop)
 	if err := w.relay.Start(ctx); err != nil {
 		return err
 	}
-	h.onStop("relay", w.relay.Stop)
+	h.onStop("relay", briefStop, w.relay.Stop)
 	return nil
 }
 

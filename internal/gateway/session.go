@@ -81,7 +81,7 @@ func (r SessionReason) Hint() string {
 	case ReasonReplaced:
 		return "The session was opened elsewhere. Stop the other program, then POST /api/{tenantId}/session/connect."
 	case ReasonShutdown:
-		return "The hub is stopping; the session returns with it."
+		return "Nothing to do: its worker is stopping or hands the session to another, with which it returns."
 	}
 	return ""
 }

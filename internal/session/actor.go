@@ -17,7 +17,7 @@ type ending int
 
 const (
 	fenced   ending = iota // the lease is lost: disconnect at once, write nothing
-	handOver               // finish the send in hand, then disconnect and say so
+	handOver               // finish the send in hand, disconnect, say so, and release the lease
 )
 
 // storeTimeout bounds one use of the database; saveRetry is when a row that could not be written is tried again.
@@ -51,6 +51,7 @@ type actor struct {
 	endOnce  sync.Once
 	endC     chan ending
 	ended    atomic.Bool
+	leaving  atomic.Bool // ended, and to be handed over
 	done     chan struct{}
 
 	session gateway.Session // as we want it stored
@@ -90,6 +91,7 @@ func newActor(s *Supervisor, session gateway.Session) *actor {
 // end asks the actor to end; done is closed when it has. The first way asked for counts.
 func (a *actor) end(how ending) {
 	a.endOnce.Do(func() {
+		a.leaving.Store(how == handOver)
 		a.ended.Store(true)
 		a.endC <- how
 	})
@@ -205,6 +207,22 @@ func (a *actor) finish(ctx context.Context, how ending) {
 			a.save(ctx)
 		}
 	})
+	if how == handOver && !a.lost {
+		a.contained(func() { a.release(ctx) })
+	}
+}
+
+// release gives the lease up, with the commands that came too late to be carried out here. One that stays held, because the
+// database does not answer, is found by the next renewal, or runs out.
+func (a *actor) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	for len(a.commandC) > 0 {
+		a.s.putBack(ctx, <-a.commandC)
+	}
+	if err := a.s.deps.Store.ReleaseSession(ctx, a.fence); err != nil {
+		a.log.Warn("release the lease of a session", "error", err)
+	}
 }
 
 // drop disconnects and forgets the client, then closes the lanes.

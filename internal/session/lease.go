@@ -21,8 +21,9 @@ func (s *Supervisor) loop(ctx context.Context) {
 	commands := time.NewTicker(s.deps.Timings.Commands)
 	defer commands.Stop()
 
-	renewed := time.Now()
-	s.acquire(ctx)
+	s.started = time.Now()
+	renewed := s.renew(ctx, s.started) // which says that this worker lives
+	s.share(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,9 +31,9 @@ func (s *Supervisor) loop(ctx context.Context) {
 		case <-renew.C:
 			renewed = s.renew(ctx, renewed)
 		case <-find.C:
-			s.acquire(ctx)
+			s.share(ctx)
 		case <-s.kick:
-			s.acquire(ctx)
+			s.share(ctx)
 			s.commands(ctx)
 		case <-commands.C:
 			s.commands(ctx)
@@ -50,7 +51,13 @@ func (s *Supervisor) renew(ctx context.Context, last time.Time) time.Time {
 	asked := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, s.deps.LeaseTTL/4)
 	defer cancel()
-	held, err := s.deps.Store.RenewSessions(ctx, s.deps.Instance, s.deps.LeaseTTL)
+	// Seen first, so that this worker never counts as live for longer than its leases last.
+	me := gateway.Worker{ID: s.deps.Instance, Host: s.deps.Host, PID: s.deps.PID}
+	err := s.deps.Store.SeeWorker(ctx, me, s.deps.LeaseTTL)
+	var held []gateway.Fence
+	if err == nil {
+		held, err = s.deps.Store.RenewSessions(ctx, s.deps.Instance, s.deps.LeaseTTL)
+	}
 	if err != nil {
 		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			s.log.Warn("renew the leases", "error", err)
@@ -89,7 +96,7 @@ func (s *Supervisor) runs(fence gateway.Fence) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.actors[fence.TenantKey]
-	return a != nil && a.fence == fence && !a.ending()
+	return a != nil && a.fence == fence && (!a.ending() || a.leaving.Load())
 }
 
 // resume runs a session that was let go although its lease held.
@@ -104,10 +111,11 @@ func (s *Supervisor) resume(ctx context.Context, fence gateway.Fence) {
 	}
 }
 
-// acquire takes the sessions that nobody owns and runs them.
-func (s *Supervisor) acquire(ctx context.Context) {
-	for ctx.Err() == nil {
-		taken, err := s.deps.Store.AcquireSessions(ctx, s.deps.Instance, s.deps.LeaseTTL, acquireBatch)
+// acquire takes up to limit sessions that nobody owns and runs them.
+func (s *Supervisor) acquire(ctx context.Context, limit int) {
+	for ctx.Err() == nil && limit > 0 {
+		batch := min(limit, acquireBatch)
+		taken, err := s.deps.Store.AcquireSessions(ctx, s.deps.Instance, s.deps.LeaseTTL, batch)
 		if err != nil {
 			if ctx.Err() == nil {
 				s.log.Warn("look for sessions without an owner", "error", err)
@@ -117,9 +125,10 @@ func (s *Supervisor) acquire(ctx context.Context) {
 		for _, session := range taken {
 			s.run(ctx, session)
 		}
-		if len(taken) < acquireBatch {
+		if len(taken) < batch {
 			return
 		}
+		limit -= batch
 	}
 }
 
@@ -165,8 +174,18 @@ func (s *Supervisor) commands(ctx context.Context) {
 		s.mu.Lock()
 		a := s.actors[command.TenantKey]
 		s.mu.Unlock()
-		if a == nil || !a.command(command) {
+		switch {
+		case a != nil && a.leaving.Load():
+			s.putBack(ctx, command)
+		case a == nil || !a.command(command):
 			s.log.Warn("a command was dropped: its session is busy or gone", "tenantKey", command.TenantKey, "command", string(command.Kind))
 		}
+	}
+}
+
+// putBack leaves a command to the next owner of its session.
+func (s *Supervisor) putBack(ctx context.Context, c gateway.Command) {
+	if err := s.deps.Store.AddCommand(ctx, c); err != nil {
+		s.log.Warn("a command was dropped: it could not be left to the next owner", "tenantKey", c.TenantKey, "command", string(c.Kind), "error", err)
 	}
 }

@@ -18,9 +18,19 @@ type Store interface {
 	AcquireSessions(ctx context.Context, owner string, ttl time.Duration, limit int) ([]gateway.Session, error)
 	RenewSessions(ctx context.Context, owner string, ttl time.Duration) ([]gateway.Fence, error)
 	ReleaseSessions(ctx context.Context, owner string) error
+	ReleaseSession(ctx context.Context, fence gateway.Fence) error
 	CheckFence(ctx context.Context, fence gateway.Fence) error
 	UpdateSession(ctx context.Context, fence gateway.Fence, apply func(*gateway.Session)) (gateway.Session, error)
 	TakeCommands(ctx context.Context, owner string) ([]gateway.Command, error)
+	AddCommand(ctx context.Context, c gateway.Command) error
+
+	// SeeWorker says that w lives and goes on doing so for ttl; RetireWorker, that it takes no more sessions.
+	SeeWorker(ctx context.Context, w gateway.Worker, ttl time.Duration) error
+	RetireWorker(ctx context.Context, id string) error
+	// Shares tells who holds how many sessions; an orphan is one that nobody has held for longer than patience.
+	Shares(ctx context.Context, patience time.Duration) (gateway.Shares, error)
+	// Spare lists up to limit sessions of owner in the order in which to hand them over.
+	Spare(ctx context.Context, owner string, limit int) ([]gateway.Fence, error)
 }
 
 // Client is a WhatsApp client of one session. All but Send are called by one goroutine at a time.
@@ -60,11 +70,13 @@ type Deps struct {
 	Lanes    Lanes
 	Receipts Receipts
 	Instance string // names this process as an owner of leases
+	Host     string // this and PID tell people which process that is
+	PID      int
 
 	Clock    func() time.Time // time.Now
 	Log      *slog.Logger     // slog.Default
 	LeaseTTL time.Duration    // 15 s
-	Embedded bool             // nobody else could own the sessions: they are kept while the database does not answer
+	Embedded bool             // nobody else could own the sessions: none is shared, and they are kept while the database does not answer
 	Timings  Timings
 
 	// OnChange is told every stored change of a session, in order for each; it must be quick.
@@ -75,7 +87,7 @@ type Deps struct {
 
 // Timings are the paces of a Supervisor; zero fields mean the defaults.
 type Timings struct {
-	Find           time.Duration // between looks for sessions without an owner; 2 s
+	Find           time.Duration // between looks for sessions without an owner, and at the shares of all workers; 1 s
 	Commands       time.Duration // between looks for commands; 250 ms
 	BackoffBase    time.Duration // delay of the second reconnect, doubling; 1 s
 	BackoffCap     time.Duration // longest delay; 60 s
@@ -92,7 +104,7 @@ func (t Timings) withDefaults() Timings {
 			*d = value
 		}
 	}
-	set(&t.Find, 2*time.Second)
+	set(&t.Find, time.Second)
 	set(&t.Commands, 250*time.Millisecond)
 	set(&t.BackoffBase, time.Second)
 	set(&t.BackoffCap, time.Minute)
@@ -117,6 +129,10 @@ type Supervisor struct {
 	startOnce, stopOnce sync.Once
 	cancel              context.CancelFunc
 	looped              chan struct{} // closed when the loop has ended
+
+	// The loop's.
+	started time.Time
+	resting time.Time // until then nothing is handed over
 
 	mu     sync.Mutex
 	actors map[int64]*actor
@@ -148,7 +164,7 @@ func New(deps Deps) *Supervisor {
 	}
 }
 
-// Start takes the sessions that are free and keeps doing so until Stop. A second call does nothing.
+// Start takes this worker's share of the sessions and keeps to it until Stop. A second call does nothing.
 func (s *Supervisor) Start(ctx context.Context) {
 	s.startOnce.Do(func() {
 		ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -160,7 +176,7 @@ func (s *Supervisor) Start(ctx context.Context) {
 }
 
 // Stop hands every session over: its lanes are closed, which waits for the send in hand, it is disconnected, and its lease is
-// released. When ctx ends first, Stop returns its error, and what is left runs out with the leases. A second call, and one
+// released, so that the others need not wait for the slowest. When ctx ends first, Stop returns its error, and what is left runs out with the leases. A second call, and one
 // without a Start, does nothing.
 func (s *Supervisor) Stop(ctx context.Context) (err error) {
 	s.startOnce.Do(func() { close(s.looped) })
@@ -174,6 +190,10 @@ func (s *Supervisor) stop(ctx context.Context) error {
 	}
 	s.cancel()
 	<-s.looped // no session starts any more
+	// First, so that the others know that the sessions are theirs to take. Unsaid, they find out with the end of our leases.
+	if err := s.deps.Store.RetireWorker(ctx, s.deps.Instance); err != nil {
+		s.log.Warn("retire", "error", err)
+	}
 	s.mu.Lock()
 	for _, a := range s.actors {
 		a.end(handOver)
