@@ -82,7 +82,7 @@ func TestWhatIsNotBuiltAnswersNotImplemented(t *testing.T) {
 		"GET /api/algo/settings", "PATCH /api/algo/settings", "POST /api/algo/queue/pause", "POST /api/algo/queue/resume",
 		"POST /api/algo/queue/purge", "POST /api/algo/queue/release", "GET /api/algo/webhooks", "POST /api/algo/webhooks",
 		"PATCH /api/algo/webhooks/1", "DELETE /api/algo/webhooks/1", "POST /api/algo/webhooks/1/test", "GET /api/algo/webhooks/1/deliveries",
-		"POST /api/algo/webhooks/1/deliveries/2/replay", "GET /api/algo/events", "GET /admin/workers", "GET /docs",
+		"POST /api/algo/webhooks/1/deliveries/2/replay", "GET /api/algo/events", "GET /docs",
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		h.do(request{method: method, path: path, key: h.adminKey}).refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "")

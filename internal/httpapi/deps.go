@@ -39,6 +39,8 @@ type Store interface {
 	// Statuses returns the statuses of messages of any tenant; unknown ids are left out.
 	Statuses(ctx context.Context, ids []string) (map[string]gateway.Status, error)
 
+	// Workers lists the workers that live, in the order of their start.
+	Workers(ctx context.Context) ([]gateway.Worker, error)
 	Session(ctx context.Context, tenantKey int64) (gateway.Session, error)
 	// AddCommand asks the owner of c.TenantKey's session for c.
 	AddCommand(ctx context.Context, c gateway.Command) error

@@ -566,6 +566,34 @@ type TextRequest struct {
 	To string `json:"to"`
 }
 
+// Worker defines model for Worker.
+type Worker struct {
+	// Host Name of its machine.
+	Host string `json:"host"`
+	Id   string `json:"id"`
+
+	// Online Of them, those that send.
+	Online int `json:"online"`
+
+	// Pid Its process there.
+	Pid int `json:"pid"`
+
+	// SeenAt When it last said that it lives.
+	SeenAt time.Time `json:"seenAt"`
+
+	// Sessions Sessions that it holds.
+	Sessions  int       `json:"sessions"`
+	StartedAt time.Time `json:"startedAt"`
+
+	// Waiting Messages of their tenants that are not finished.
+	Waiting int `json:"waiting"`
+}
+
+// WorkerList defines model for WorkerList.
+type WorkerList struct {
+	Data []Worker `json:"data"`
+}
+
 // AdminTenantId defines model for AdminTenantId.
 type AdminTenantId = string
 
@@ -761,6 +789,9 @@ type ServerInterface interface {
 	// DeleteKey Revoke a key.
 	// (DELETE /admin/tenants/{id}/keys/{keyId})
 	DeleteKey(ctx echo.Context, id AdminTenantId, keyId string) error
+	// ListWorkers The workers that live, what they hold and what waits for them.
+	// (GET /admin/workers)
+	ListWorkers(ctx echo.Context) error
 	// PostMedia Send an image, a video, audio or any document.
 	// (POST /api/{tenantId}/media)
 	PostMedia(ctx echo.Context, tenantId TenantId, params PostMediaParams) error
@@ -952,6 +983,15 @@ func (w *ServerInterfaceWrapper) DeleteKey(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.DeleteKey(ctx, id, keyId)
+	return err
+}
+
+// ListWorkers converts echo context to params.
+func (w *ServerInterfaceWrapper) ListWorkers(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListWorkers(ctx)
 	return err
 }
 
@@ -1503,6 +1543,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/:tenantId/session/qr", wrapper.GetSessionQr, options.OperationMiddlewares["getSessionQr"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/session/events", wrapper.StreamSessionEvents, options.OperationMiddlewares["streamSessionEvents"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/session/logout", wrapper.LogoutSession, options.OperationMiddlewares["logoutSession"]...)
+	router.GET(options.BaseURL+"/admin/workers", wrapper.ListWorkers, options.OperationMiddlewares["listWorkers"]...)
 	router.GET(options.BaseURL+"/admin/tenants", wrapper.ListTenants, options.OperationMiddlewares["listTenants"]...)
 	router.POST(options.BaseURL+"/admin/tenants", wrapper.CreateTenant, options.OperationMiddlewares["createTenant"]...)
 	router.DELETE(options.BaseURL+"/admin/tenants/:id", wrapper.DeleteTenant, options.OperationMiddlewares["deleteTenant"]...)
