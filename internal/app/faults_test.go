@@ -90,6 +90,9 @@ func TestFaultsOfOneSend(t *testing.T) {
 						t.Errorf("the phone shows %+v, want message %s", last, m.WhatsAppID)
 					}
 				}
+				if unfired := w.Unfired(); len(unfired) > 0 {
+					t.Errorf("faults that did not happen: %v", unfired)
+				}
 				w.ClearFaults()
 				w.Admin.AwaitSession(t, "algo", "online")
 				next := w.API.Send(t, "algo", number(), "the next one")
@@ -195,6 +198,9 @@ func TestSessionEndsHoldTheirMessages(t *testing.T) {
 				m = w.API.AwaitStatus(t, "algo", m.ID, "read")
 				if m.Attempts != 1 {
 					t.Errorf("waiting cost the message attempts: %d", m.Attempts)
+				}
+				if unfired := w.Unfired(); len(unfired) > 0 {
+					t.Errorf("faults that did not happen: %v", unfired)
 				}
 				w.ClearFaults()
 				w.Admin.AwaitSession(t, "algo", "online")

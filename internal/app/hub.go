@@ -1,13 +1,17 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,10 +69,20 @@ type Hub struct {
 	stopErr    error
 }
 
+// stop is one step of an ordered stop, with its own time, so that no step can use up another's.
 type stop struct {
-	name string
-	run  func(context.Context) error
+	name   string
+	within time.Duration
+	run    func(context.Context) error
 }
+
+// The times of an ordered stop. The send in hand gets the most; together they stay below stopTimeout.
+const (
+	requestsStop = 10 * time.Second // then slow clients are cut off
+	sendGrace    = 45 * time.Second // then the send in hand is given up, as after a kill
+	sessionsStop = sendGrace + 10*time.Second
+	briefStop    = 3 * time.Second
+)
 
 // Start builds a process of the hub and starts it. When it fails, what was started is stopped again.
 func Start(ctx context.Context, process config.Process, cfg config.Config, opts Options) (_ *Hub, err error) {
@@ -128,9 +142,11 @@ func (h *Hub) Stop(ctx context.Context) error {
 		h.cancel()
 		var errs []error
 		for i := len(h.stops) - 1; i >= 0; i-- {
-			if err := h.stops[i].run(ctx); err != nil {
+			stepCtx, cancel := context.WithTimeout(ctx, h.stops[i].within)
+			if err := h.stops[i].run(stepCtx); err != nil {
 				errs = append(errs, fmt.Errorf("stop %s: %w", h.stops[i].name, err))
 			}
+			cancel()
 		}
 		h.tasks.Wait()
 		h.stopErr = errors.Join(errs...)
@@ -138,8 +154,8 @@ func (h *Hub) Stop(ctx context.Context) error {
 	return h.stopErr
 }
 
-func (h *Hub) onStop(name string, run func(context.Context) error) {
-	h.stops = append(h.stops, stop{name, run})
+func (h *Hub) onStop(name string, within time.Duration, run func(context.Context) error) {
+	h.stops = append(h.stops, stop{name, within, run})
 }
 
 // goes runs task beside the hub until it returns or the hub stops; an error of its own ends the hub.
@@ -157,7 +173,7 @@ func (h *Hub) openStore(ctx context.Context) error {
 		return err
 	}
 	h.store = st
-	h.onStop("database", func(context.Context) error { return st.Close() })
+	h.onStop("database", briefStop, func(context.Context) error { return st.Close() })
 	h.ledger = ledger.New(st, time.Now)
 	if err := st.StampMode(ctx, string(h.cfg.Mode())); err != nil {
 		return err
@@ -190,16 +206,16 @@ func (h *Hub) openQueue(ctx context.Context) error {
 		client := redis.NewClient(options)
 		h.redis, disconnect = client, client.Close
 	}
-	h.onStop("redis", func(context.Context) error { return disconnect() })
-	h.queue = queue.New(h.redis, queue.Options{Log: h.log})
+	h.onStop("redis", briefStop, func(context.Context) error { return disconnect() })
+	h.queue = queue.New(h.redis, queue.Options{Log: h.log, Grace: sendGrace})
 	if err := h.queue.Start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	h.onStop("queue", h.queue.Stop)
+	h.onStop("queue", briefStop, h.queue.Stop)
 	return nil
 }
 
-// listen serves on addr until the hub stops; stop lets the requests in hand finish.
+// listen serves on addr until the hub stops; stop lets the requests in hand finish and cuts off those that do not.
 func (h *Hub) listen(ctx context.Context, name, addr string, serve func(net.Listener) error, stop func(context.Context) error) (net.Addr, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -211,14 +227,23 @@ func (h *Hub) listen(ctx context.Context, name, addr string, serve func(net.List
 		}
 		return nil
 	})
-	h.onStop(name, stop)
+	h.onStop(name, requestsStop, func(ctx context.Context) error {
+		err := stop(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			h.log.Warn("requests that did not end in time were cut off", "name", name)
+			return nil
+		}
+		return err
+	})
 	h.log.Info("listening", "name", name, "addr", listener.Addr().String())
 	return listener.Addr(), nil
 }
 
 func (h *Hub) serveOps(ctx context.Context) (err error) {
 	server := &http.Server{Handler: opsHandler(h.probes()), ReadHeaderTimeout: 5 * time.Second}
-	h.opsAddr, err = h.listen(ctx, "operations", h.cfg.OpsAddr, server.Serve, server.Shutdown)
+	h.opsAddr, err = h.listen(ctx, "operations", h.cfg.OpsAddr, server.Serve, func(ctx context.Context) error {
+		return errors.Join(server.Shutdown(ctx), server.Close())
+	})
 	return err
 }
 
@@ -226,7 +251,21 @@ func (h *Hub) serveOps(ctx context.Context) (err error) {
 // away for a while and messages wait.
 func (h *Hub) probes() []probe {
 	return []probe{
-		{name: "database", required: true, check: h.store.Ping},
-		{name: "redis", check: h.queue.Ping},
+		{name: "database", required: true, check: func(ctx context.Context) (string, error) { return "", h.store.Ping(ctx) }},
+		{name: "redis", check: func(ctx context.Context) (string, error) { return "", h.queue.Ping(ctx) }},
+		{name: "sessions", check: h.reportSessions},
 	}
+}
+
+// reportSessions tells how many sessions are in which state: "offline 1, online 12".
+func (h *Hub) reportSessions(ctx context.Context) (string, error) {
+	states, err := h.store.SessionStates(ctx)
+	if err != nil {
+		return "", err
+	}
+	var report []string
+	for _, state := range slices.Sorted(maps.Keys(states)) {
+		report = append(report, fmt.Sprintf("%s %d", state, states[state]))
+	}
+	return cmp.Or(strings.Join(report, ", "), "none"), nil
 }

@@ -37,6 +37,6 @@ func (h *Hub) lockData(context.Context) error {
 		}
 		return errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
 	}
-	h.onStop("lock", func(context.Context) error { return file.Close() })
+	h.onStop("lock", briefStop, func(context.Context) error { return file.Close() })
 	return nil
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -19,7 +20,8 @@ const probeTimeout = 2 * time.Second
 type probe struct {
 	name     string
 	required bool // not ready without it; the others are reported only
-	check    func(context.Context) error
+	// check returns an error when the dependency does not answer, else what to report of it; empty means ok.
+	check func(context.Context) (report string, err error)
 }
 
 // opsHandler serves the private listener: liveness, readiness, metrics and profiles.
@@ -53,11 +55,11 @@ func readiness(probes []probe) http.Handler {
 		status := http.StatusOK
 		for _, p := range probes {
 			ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-			err := p.check(ctx)
+			state, err := p.check(ctx)
 			cancel()
 			switch {
 			case err == nil:
-				report[p.name] = "ok"
+				report[p.name] = cmp.Or(state, "ok")
 			case p.required:
 				report[p.name], report["status"], status = "unreachable", "not ready", http.StatusServiceUnavailable
 			default:

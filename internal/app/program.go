@@ -14,8 +14,8 @@ import (
 	"github.com/wapro/hub/internal/config"
 )
 
-// stopTimeout bounds an ordered stop: longer than one send, shorter than the 90 s after which orchestrators kill.
-const stopTimeout = 75 * time.Second
+// stopTimeout bounds an ordered stop as a whole; orchestrators should wait for 90 s before they kill.
+const stopTimeout = 85 * time.Second
 
 // Program is what a program's main hands over.
 type Program struct {

@@ -32,7 +32,7 @@ func (h *Hub) startSimulator(ctx context.Context) error {
 		return err
 	}
 	h.simulator = sim
-	h.onStop("simulator", func(context.Context) error { return sim.Close() })
+	h.onStop("simulator", briefStop, func(context.Context) error { return sim.Close() })
 	return trust(sim.RootKey())
 }
 
@@ -74,8 +74,9 @@ func (h *Hub) prepareSandbox(ctx context.Context) error {
 			return fmt.Errorf("pair tenant %s: %w", tenant.ID, err)
 		}
 	}
-	if _, err := h.awaitSession(ctx, tenant, func(s gateway.Session) bool { return s.State == gateway.SessionOnline }); err != nil {
-		return err
+	// A scripted fault may keep the session away; the keys and the routes to look into that are then needed all the more.
+	if s, err := h.awaitSession(ctx, tenant, func(s gateway.Session) bool { return s.State == gateway.SessionOnline }); err != nil {
+		fmt.Fprintf(h.opts.Stdout, "\nThe session of tenant %s is %s (%s): messages wait. %s\n", tenant.ID, s.State, s.Reason, s.Reason.Hint())
 	}
 	fmt.Fprintf(h.opts.Stdout, "\nSandbox: a simulated WhatsApp, no phone is reached. Tenant %s is paired with +%s.\n\n  API key    %s\n  admin key  %s\n",
 		tenant.ID, sandboxNumber, h.sandboxKeys.Algo, h.sandboxKeys.Admin)

@@ -186,7 +186,14 @@ func (d *Dispatcher) verdict(ctx context.Context, ticket gateway.Ticket, m *gate
 }
 
 // attempt sends m unless a restriction forbids it, and judges what came of it.
-func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gateway.Message) gateway.Outcome {
+func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gateway.Message) (outcome gateway.Outcome) {
+	defer func() {
+		if p := recover(); p != nil { // else the message would stay in this process' hand until it ends
+			d.Log.Error("the handling of a message panicked", "messageId", m.ID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			failed := &gateway.SendError{Cause: gateway.CauseInternal, OnWire: true, Err: errors.New("panic around the send")}
+			outcome = d.at(m, classify(failed), d.Clock().Add(d.backoff(m.Attempts)))
+		}
+	}()
 	session, err := d.Sessions.Session(ctx, fence.TenantKey)
 	if err != nil {
 		d.Log.Warn("could not read the session", "messageId", m.ID, "error", err)
@@ -209,7 +216,7 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 		return gateway.Outcome{Kind: gateway.OutcomeSent, Sent: &sent}
 	}
 	failed := asSendError(err)
-	outcome := classify(failed)
+	outcome = classify(failed)
 	switch outcome.Kind {
 	case gateway.OutcomeRetry:
 		return d.at(m, outcome, d.Clock().Add(d.backoff(m.Attempts)))

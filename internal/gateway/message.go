@@ -53,7 +53,7 @@ func (p Priority) Valid() bool {
 // Media names a stored file of a message; the bytes are in the media room under SHA256.
 type Media struct {
 	MimeType string
-	Filename string // empty but for documents
+	Filename string // as given; WhatsApp shows it with documents only
 	Size     int64  // bytes
 	SHA256   string // lower-case hex of the file's bytes: its name in the blob store
 	Voice    bool   // audio that WhatsApp shows as a voice note (ogg/opus)

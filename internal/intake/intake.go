@@ -100,9 +100,7 @@ func (in *Intake) Media(ctx context.Context, tenant gateway.Tenant, r gateway.Me
 		return gateway.Message{}, err
 	}
 	m.Type, m.Text, m.Media = typeOf(media), r.Caption, &media
-	if m.Type == gateway.TypeDocument {
-		media.Filename = r.Filename
-	}
+	media.Filename = r.Filename // WhatsApp shows it with documents only
 	return in.accept(ctx, m, idem)
 }
 
@@ -114,9 +112,8 @@ func (in *Intake) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 		return gateway.Message{}, err
 	}
 	switch old.Status {
-	case gateway.StatusFailed, gateway.StatusExpired, gateway.StatusCanceled:
-	case gateway.StatusUnknown:
-		if !force {
+	case gateway.StatusFailed, gateway.StatusExpired, gateway.StatusCanceled, gateway.StatusUnknown:
+		if (old.Uncertain || old.Status == gateway.StatusUnknown) && !force {
 			return gateway.Message{}, gateway.Errorf(gateway.CodeNotRetryable,
 				"the message may have been delivered; with {\"force\": true} it is sent again all the same")
 		}

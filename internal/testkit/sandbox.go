@@ -50,6 +50,25 @@ func (s *Sandbox) Script(f wasim.Fault) {
 	s.client.JSON(s.t, http.MethodPost, "/sandbox/faults", body, http.StatusCreated, nil)
 }
 
+// Unfired lists the finite faults that have not happened as often as they were scripted.
+func (s *Sandbox) Unfired() []string {
+	s.t.Helper()
+	var faults struct {
+		Data []struct {
+			Kind      string `json:"kind"`
+			Remaining int    `json:"remaining"`
+		} `json:"data"`
+	}
+	s.client.JSON(s.t, http.MethodGet, "/sandbox/faults", nil, http.StatusOK, &faults)
+	var unfired []string
+	for _, f := range faults.Data {
+		if f.Remaining > 0 {
+			unfired = append(unfired, f.Kind)
+		}
+	}
+	return unfired
+}
+
 // ClearFaults ends every fault.
 func (s *Sandbox) ClearFaults() {
 	s.t.Helper()

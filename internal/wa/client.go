@@ -58,7 +58,9 @@ type connection struct {
 	leaving bool                  // nothing is reported any more
 	reason  gateway.SessionReason // why we close it, for the event that reports the end
 	paired  *gateway.ClientEvent  // reported when the server asks to connect anew
-	qr      context.CancelFunc    // stops the show of codes
+
+	loginAsked bool               // the server asked, and whatsmeow has not told of the pairing yet
+	qr         context.CancelFunc // stops the show of codes
 }
 
 func newConnection(ctx context.Context) *connection {
@@ -247,6 +249,13 @@ func (c *Client) deleteKeys(ctx context.Context, device types.JID) error {
 // internals are whatsmeow's own: what it offers no other way to, and what a newer whatsmeow may change. Each use says what for.
 func (c *Client) internals() *whatsmeow.DangerousInternalClient {
 	return c.cli.DangerousInternals() //nolint:staticcheck // deprecated to warn, not to go away
+}
+
+// pairing reports whether the live connection is there to pair.
+func (c *Client) pairing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil && c.conn.pairing
 }
 
 // online is the live connection that sends may use, nil when there is none.

@@ -59,12 +59,10 @@ func (c *Client) handle(event any) (handled bool) {
 		c.log.Warn("WhatsApp ends the connection", "code", e.Code)
 		c.closing(gateway.ReasonServerError)
 	case *events.ManualLoginReconnect:
-		// Pairing is done and the server wants a login; outside of pairing it merely wants a new connection.
-		if !c.reportPaired() {
-			c.closing(gateway.ReasonServerError)
-		}
+		c.loginAsked()
 	case *events.KeepAliveTimeout:
-		if e.ErrorCount >= keepAliveFailures {
+		// Before the login WhatsApp need not answer these; a pairing has its own end.
+		if e.ErrorCount >= keepAliveFailures && !c.pairing() {
 			c.drop(gateway.ReasonConnectionLost)
 		}
 	case *events.QR:
@@ -130,7 +128,7 @@ func (c *Client) loggedOut(event gateway.ClientEvent) {
 
 // disconnected reports the end of a connection that the server, the network or drop closed.
 func (c *Client) disconnected() {
-	if c.reportPaired() {
+	if c.awaitsPairing() || c.reportPaired() {
 		return
 	}
 	event := gateway.ClientEvent{Kind: gateway.ClientDisconnected, Reason: gateway.ReasonConnectionLost}
@@ -212,7 +210,9 @@ func (c *Client) receipt(e *events.Receipt) bool {
 	if receipt.SenderAlt == "" && (sender.Server == types.DefaultUserServer || sender.Server == types.HiddenUserServer) {
 		alt, err := c.cli.Store.GetAltJID(conn.ctx, sender)
 		if err != nil {
+			// Without it the sender could pass for a stranger, and the receipt would be lost: let it come again.
 			c.log.Warn("look up the other name of a receipt's sender", "error", err)
+			return false
 		}
 		receipt.SenderAlt = convert.Bare(alt)
 	}

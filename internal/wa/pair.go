@@ -127,13 +127,20 @@ func (c *Client) giveUp(ctx context.Context, reason gateway.SessionReason) {
 // pairSuccess notes the new number. It is reported when the server asks for a login, for only then has it registered
 // the device; should it not ask, after a while.
 func (c *Client) pairSuccess(e *events.PairSuccess) {
+	if c.notePaired(e) {
+		c.reportPaired()
+	}
+}
+
+// notePaired reports whether the server has asked for the login already.
+func (c *Client) notePaired(e *events.PairSuccess) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.device = e.ID
 	c.pn, c.lid = e.ID.ToNonAD(), e.LID.ToNonAD()
 	conn := c.conn
 	if conn == nil {
-		return
+		return false
 	}
 	if conn.qr != nil {
 		conn.qr()
@@ -141,8 +148,40 @@ func (c *Client) pairSuccess(e *events.PairSuccess) {
 	conn.paired = &gateway.ClientEvent{
 		Kind: gateway.ClientPaired, JID: e.ID.String(), LID: convert.Bare(e.LID), Detail: "platform " + e.Platform,
 	}
+	if conn.loginAsked {
+		return true
+	}
 	timer := time.AfterFunc(c.opts.PairTimings.Settle, func() { c.reportPaired() })
 	context.AfterFunc(conn.ctx, func() { timer.Stop() })
+	return false
+}
+
+// loginAsked ends a connection whose pairing is done. whatsmeow may tell so before it tells of the pairing itself, which
+// then is on its way: it is waited for, also when the server closes the connection meanwhile.
+func (c *Client) loginAsked() {
+	c.mu.Lock()
+	conn := c.conn
+	early := conn != nil && conn.pairing && conn.paired == nil
+	if early {
+		conn.loginAsked = true
+	}
+	c.mu.Unlock()
+	switch {
+	case early:
+		timer := time.AfterFunc(c.opts.PairTimings.Settle, func() {
+			c.end(gateway.ClientEvent{Kind: gateway.ClientPairFailed, Reason: gateway.ReasonPairingFailed})
+		})
+		context.AfterFunc(conn.ctx, func() { timer.Stop() })
+	case !c.reportPaired():
+		c.closing(gateway.ReasonServerError) // outside of pairing the server merely wants a new connection
+	}
+}
+
+// awaitsPairing reports whether the server has asked for a login and the pairing has not been told of yet.
+func (c *Client) awaitsPairing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil && c.conn.loginAsked && c.conn.paired == nil
 }
 
 // reportPaired ends a connection that has paired a number and reports that. False: it has not.

@@ -101,6 +101,10 @@ func (c *conn) handlePairing(n *waBinary.Node) error {
 	if n.Tag != "iq" {
 		return nil
 	}
+	if n.Attrs["xmlns"] == "w:p" { // keepalive
+		c.send(waBinary.Node{Tag: "iq", Attrs: waBinary.Attrs{"from": serverJID, "type": "result", "id": n.Attrs["id"]}})
+		return nil
+	}
 	if reg, ok := n.GetOptionalChildByTag("link_code_companion_reg"); ok {
 		c.linkCodeIQ(n, &reg)
 		return nil
