@@ -39,7 +39,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.onStop("whatsapp connections", func(context.Context) error { clients.Close(); return nil })
+	h.onStop("whatsapp connections", briefStop, func(context.Context) error { clients.Close(); return nil })
 
 	host, err := os.Hostname()
 	if err != nil {
@@ -76,11 +76,11 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	h.worker = w
 
 	w.sessions.Start(ctx)
-	h.onStop("sessions", w.sessions.Stop)
+	h.onStop("sessions", sessionsStop, w.sessions.Stop)
 	if err := w.relay.Start(ctx); err != nil {
 		return err
 	}
-	h.onStop("relay", w.relay.Stop)
+	h.onStop("relay", briefStop, w.relay.Stop)
 	return nil
 }
 
