@@ -37,8 +37,8 @@ type cluster struct {
 }
 
 // startCluster reads docker-compose.yml and starts what it starts: the same programs with the same settings, but for
-// the addresses of servers, the folder of media, and a simulator in WhatsApp's place.
-func startCluster(t *testing.T) *cluster {
+// the addresses of servers, the folder of media, a simulator in WhatsApp's place, and more settings (NAME=value).
+func startCluster(t *testing.T, more ...string) *cluster {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("..", "..", "docker-compose.yml"))
 	if err != nil {
@@ -73,7 +73,7 @@ func startCluster(t *testing.T) *cluster {
 		for key, value := range service.Environment {
 			environ = append(environ, setting(key, value))
 		}
-		p := testkit.RunProgram(t, program, service.Command, environ...)
+		p := testkit.RunProgram(t, program, service.Command, append(environ, more...)...)
 		c.processes[name], c.health[name] = p, service.HealthCheck.Test
 		if program == "api" {
 			apis = append(apis, "http://"+p.Listening("requests"))

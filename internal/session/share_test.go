@@ -113,8 +113,7 @@ func (b *bench) awaitShares(n int, workers ...string) (moves int64) {
 // rests checks that no session changes hands for some looks.
 func (b *bench) rests(moves int64) {
 	b.t.Helper()
-	quiet := time.After(15 * fast().Find)
-	<-quiet
+	<-time.After(15 * fast().Find)
 	if _, now := b.held(); now != moves {
 		b.t.Errorf("%d sessions changed hands although the shares were even", now-moves)
 	}

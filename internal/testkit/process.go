@@ -186,6 +186,17 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Signal sends the program a signal, SIGSTOP and SIGCONT among them.
+func (p *Process) Signal(signal os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		p.t.Fatalf("send %s: %v", signal, err)
+	}
+}
+
+// PID is the program's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Terminate asks the program to stop with SIGTERM and waits until it is gone, at most d.
 func (p *Process) Terminate(d time.Duration) {
 	p.t.Helper()
