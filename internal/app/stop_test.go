@@ -20,7 +20,7 @@ func TestSlowClientDoesNotBreakTheStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	fmt.Fprintf(conn, "POST /api/algo/media HTTP/1.1\r\nHost: hub\r\nx-api-key: %s\r\nContent-Type: application/json\r\nContent-Length: 50000000\r\n\r\n{\"to\":\"919876543210\",\"media\":{\"data\":\"AAAA", testkit.AdminKey)
 	m := w.Admin.Send(t, "algo", recipient, "before the stop")
 	w.Admin.AwaitStatus(t, "algo", m.ID, "read")
