@@ -14,93 +14,117 @@ const recipient = "919876543210"
 
 // Every row of PROTOCOL.md's table of faults, through the whole hub: HTTP, SQL, queue, session, whatsmeow, simulator.
 
-// TestFaultsOfOneSend: whatever happens to a send, the message ends where it should, the phone shows it once or not at
-// all, and the next message to somebody else goes out.
-func TestFaultsOfOneSend(t *testing.T) {
+// faultCase is a fault of one send, and what becomes of the message.
+type faultCase struct {
+	faults []wasim.Fault
+	warm   bool // a message to the recipient went out before
+	want   fate
+}
+
+// fate is what a message that went through a fault came to.
+type fate struct {
+	status   string
+	attempts [2]int // least and most
+	code     string // of the message's error
+	shown    int
+}
+
+// isRead is the fate of a message that got through, with so many attempts.
+func isRead(least, most int) fate {
+	return fate{status: "read", attempts: [2]int{least, most}, shown: 1}
+}
+
+// faultWorld sends through one fault after the other, so that each also finds what the one before left behind.
+type faultWorld struct {
+	*testkit.World
+	numbers int
+}
+
+func (w *faultWorld) number() string {
+	w.numbers++
+	return fmt.Sprintf("9198765%05d", w.numbers)
+}
+
+// sendThroughFaults checks every case in every shape: whatever happens to a send, the message ends where it should, the
+// phone shows it once or not at all, and the next message to somebody else goes out.
+func sendThroughFaults(t *testing.T, cases map[string]faultCase) {
+	t.Helper()
 	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
-		type want struct {
-			status   string
-			attempts [2]int // least and most
-			code     string // of the message's error
-			shown    int
+		w := &faultWorld{World: testkit.Paired(t, shape, testkit.WithTimeouts(time.Second, 3*time.Second))}
+		for name, tc := range cases {
+			t.Run(name, func(t *testing.T) { w.check(t, tc) })
 		}
-		w := testkit.Paired(t, shape, testkit.WithTimeouts(time.Second, 3*time.Second))
-		next := 0
-		number := func() string { next++; return fmt.Sprintf("9198765%05d", next) }
-		read := func(least, most int) want { return want{status: "read", attempts: [2]int{least, most}, shown: 1} }
-		for name, tc := range map[string]struct {
-			faults []wasim.Fault
-			warm   bool // a message to the recipient went out before
-			want   want
-		}{
-			"drop before accept":                   {faults: []wasim.Fault{{Kind: wasim.DropBeforeAccept}}, want: read(1, 2)},
-			"drop after accept":                    {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept}}, want: read(1, 2)},
-			"drop before accept, known contact":    {faults: []wasim.Fault{{Kind: wasim.DropBeforeAccept}}, warm: true, want: read(1, 2)},
-			"drop after accept, known contact":     {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept}}, warm: true, want: read(1, 2)},
-			"drop twice before accept":             {faults: []wasim.Fault{{Kind: wasim.DropBeforeAccept, Times: 2}}, want: read(1, 3)},
-			"drop twice after accept":              {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept, Times: 2}}, want: read(1, 3)},
-			"no acknowledgement":                   {faults: []wasim.Fault{{Kind: wasim.WithholdAck}}, want: read(1, 2)},
-			"a late acknowledgement":               {faults: []wasim.Fault{{Kind: wasim.DelayAck, Delay: 300 * time.Millisecond}}, want: read(1, 1)},
-			"drop, then never acknowledged":        {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept}, {Kind: wasim.WithholdAck}}, want: read(1, 3)},
-			"another list of participants":         {faults: []wasim.Fault{{Kind: wasim.PHashMismatch}}, want: read(1, 1)},
-			"ack error 400":                        {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 400}}, want: want{status: "failed", attempts: [2]int{1, 1}, code: "rejected"}},
-			"ack error 479":                        {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 479}}, want: want{status: "failed", attempts: [2]int{1, 1}, code: "rejected"}},
-			"ack error 420, once":                  {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 420}}, want: read(2, 2)},
-			"ack error 429, twice":                 {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 429, Times: 2}}, want: read(3, 3)},
-			"ack error 500, once":                  {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 500}}, want: read(2, 2)},
-			"ack error 500, for ever":              {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 500, Times: -1}}, want: want{status: "failed", attempts: [2]int{8, 8}, code: "server_error"}},
-			"prekeys 429: silent loss in the wire": {faults: []wasim.Fault{{Kind: wasim.IQError, Match: "prekeys", Code: 429}}, want: read(2, 2)},
-			"prekeys 500: silent loss in the wire": {faults: []wasim.Fault{{Kind: wasim.IQError, Match: "prekeys", Code: 500}}, want: read(2, 2)},
-			"usync 500":                            {faults: []wasim.Fault{{Kind: wasim.IQError, Match: "usync", Code: 500}}, want: read(2, 2)},
-			"a query without an answer":            {faults: []wasim.Fault{{Kind: wasim.IQSilent, Match: "usync"}}, want: read(2, 2)},
-			"stream error 515":                     {faults: []wasim.Fault{{Kind: wasim.StreamError, Code: 515}}, want: read(1, 2)},
-			"stream error 503":                     {faults: []wasim.Fault{{Kind: wasim.StreamError, Code: 503}}, want: read(1, 2)},
-			"an unknown stream error":              {faults: []wasim.Fault{{Kind: wasim.StreamError, Code: 599}}, want: read(1, 2)},
-			"a dropped connection":                 {faults: []wasim.Fault{{Kind: wasim.Drop}}, want: read(1, 2)},
-			"a slow line":                          {faults: []wasim.Fault{{Kind: wasim.Latency, Delay: 30 * time.Millisecond}}, want: read(1, 1)},
-		} {
-			// One after the other in one world: each fault also finds what the one before left behind.
-			t.Run(name, func(t *testing.T) {
-				recipient, before := number(), 0
-				if tc.warm {
-					before = 1
-					w.API.AwaitStatus(t, "algo", w.API.Send(t, "algo", recipient, "before").ID, "read")
-				}
-				for _, f := range tc.faults {
-					w.Script(f)
-				}
-				m := w.API.Send(t, "algo", recipient, "through the fault")
-				m = w.API.Await(t, "algo", m.ID, 90*time.Second, tc.want.status, func(m testkit.Message) bool { return m.Status == tc.want.status })
-				if m.Attempts < tc.want.attempts[0] || m.Attempts > tc.want.attempts[1] {
-					t.Errorf("attempts: %d, want %v", m.Attempts, tc.want.attempts)
-				}
-				code := ""
-				if m.Error != nil {
-					code = m.Error.Code
-				}
-				if code != tc.want.code {
-					t.Errorf("error code %q, want %q", code, tc.want.code)
-				}
-				shown := w.Shown(recipient)
-				if len(shown) != before+tc.want.shown {
-					t.Errorf("the phone shows %d messages, want %d: %+v", len(shown), before+tc.want.shown, shown)
-				}
-				if tc.want.shown == 1 && len(shown) > 0 {
-					if last := shown[len(shown)-1]; last.Text != "through the fault" || last.ID != m.WhatsAppID {
-						t.Errorf("the phone shows %+v, want message %s", last, m.WhatsAppID)
-					}
-				}
-				if unfired := w.Unfired(); len(unfired) > 0 {
-					t.Errorf("faults that did not happen: %v", unfired)
-				}
-				w.ClearFaults()
-				w.Admin.AwaitSession(t, "algo", "online")
-				next := w.API.Send(t, "algo", number(), "the next one")
-				if next = w.API.AwaitStatus(t, "algo", next.ID, "read"); next.Attempts != 1 {
-					t.Errorf("the fault cost another message an attempt: %d", next.Attempts)
-				}
-			})
+	})
+}
+
+func (w *faultWorld) check(t *testing.T, tc faultCase) {
+	t.Helper()
+	recipient, before := w.number(), 0
+	if tc.warm {
+		before = 1
+		w.API.AwaitStatus(t, "algo", w.API.Send(t, "algo", recipient, "before").ID, "read")
+	}
+	for _, f := range tc.faults {
+		w.Script(f)
+	}
+	m := w.API.Send(t, "algo", recipient, "through the fault")
+	m = w.API.Await(t, "algo", m.ID, 90*time.Second, tc.want.status, func(m testkit.Message) bool { return m.Status == tc.want.status })
+	if m.Attempts < tc.want.attempts[0] || m.Attempts > tc.want.attempts[1] {
+		t.Errorf("attempts: %d, want %v", m.Attempts, tc.want.attempts)
+	}
+	code := ""
+	if m.Error != nil {
+		code = m.Error.Code
+	}
+	if code != tc.want.code {
+		t.Errorf("error code %q, want %q", code, tc.want.code)
+	}
+	shown := w.Shown(recipient)
+	if len(shown) != before+tc.want.shown {
+		t.Errorf("the phone shows %d messages, want %d: %+v", len(shown), before+tc.want.shown, shown)
+	}
+	if tc.want.shown == 1 && len(shown) > 0 {
+		if last := shown[len(shown)-1]; last.Text != "through the fault" || last.ID != m.WhatsAppID {
+			t.Errorf("the phone shows %+v, want message %s", last, m.WhatsAppID)
 		}
+	}
+	if unfired := w.Unfired(); len(unfired) > 0 {
+		t.Errorf("faults that did not happen: %v", unfired)
+	}
+	w.ClearFaults()
+	w.Admin.AwaitSession(t, "algo", "online")
+	next := w.API.Send(t, "algo", w.number(), "the next one")
+	if next = w.API.AwaitStatus(t, "algo", next.ID, "read"); next.Attempts != 1 {
+		t.Errorf("the fault cost another message an attempt: %d", next.Attempts)
+	}
+}
+
+// TestFaultsOfOneSend goes through the table's faults of a message.
+func TestFaultsOfOneSend(t *testing.T) {
+	sendThroughFaults(t, map[string]faultCase{
+		"drop before accept, known contact":            {faults: []wasim.Fault{{Kind: wasim.DropBeforeAccept}}, warm: true, want: isRead(1, 2)},
+		"drop after accept, known contact":             {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept}}, warm: true, want: isRead(1, 2)},
+		"no acknowledgement":                           {faults: []wasim.Fault{{Kind: wasim.WithholdAck}}, want: isRead(1, 2)},
+		"a late acknowledgement":                       {faults: []wasim.Fault{{Kind: wasim.DelayAck, Delay: 300 * time.Millisecond}}, want: isRead(1, 1)},
+		"another list of participants":                 {faults: []wasim.Fault{{Kind: wasim.PHashMismatch}}, want: isRead(1, 1)},
+		"ack error 400":                                {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 400}}, want: fate{status: "failed", attempts: [2]int{1, 1}, code: "rejected"}},
+		"ack error 479":                                {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 479}}, want: fate{status: "failed", attempts: [2]int{1, 1}, code: "rejected"}},
+		"ack error 420, once":                          {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 420}}, want: isRead(2, 2)},
+		"ack error 429, twice":                         {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 429, Times: 2}}, want: isRead(3, 3)},
+		"ack error 500, once":                          {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 500}}, want: isRead(2, 2)},
+		"ack error 500, for ever":                      {faults: []wasim.Fault{{Kind: wasim.AckError, Code: 500, Times: -1}}, want: fate{status: "failed", attempts: [2]int{8, 8}, code: "server_error"}},
+		"prekeys 429: silent loss in the wire":         {faults: []wasim.Fault{{Kind: wasim.IQError, Match: "prekeys", Code: 429}}, want: isRead(2, 2)},
+		"prekeys 500: silent loss in the wire":         {faults: []wasim.Fault{{Kind: wasim.IQError, Match: "prekeys", Code: 500}}, want: isRead(2, 2)},
+		"usync 500":                                    {faults: []wasim.Fault{{Kind: wasim.IQError, Match: "usync", Code: 500}}, want: isRead(2, 2)},
+		"a query without an answer":                    {faults: []wasim.Fault{{Kind: wasim.IQSilent, Match: "usync"}}, want: isRead(2, 2)},
+		"stream error 515":                             {faults: []wasim.Fault{{Kind: wasim.StreamError, Code: 515}}, want: isRead(1, 2)},
+		"stream error 503":                             {faults: []wasim.Fault{{Kind: wasim.StreamError, Code: 503}}, want: isRead(1, 2)},
+		"an unknown stream error":                      {faults: []wasim.Fault{{Kind: wasim.StreamError, Code: 599}}, want: isRead(1, 2)},
+		"a dropped connection":                         {faults: []wasim.Fault{{Kind: wasim.Drop}}, want: isRead(1, 2)},
+		"a slow line":                                  {faults: []wasim.Fault{{Kind: wasim.Latency, Delay: 30 * time.Millisecond}}, want: isRead(1, 1)},
+		"drop twice before accept, known contact":      {faults: []wasim.Fault{{Kind: wasim.DropBeforeAccept, Times: 2}}, warm: true, want: isRead(1, 3)},
+		"drop twice after accept, known contact":       {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept, Times: 2}}, warm: true, want: isRead(1, 3)},
+		"drop, then never acknowledged, known contact": {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept}, {Kind: wasim.WithholdAck}}, warm: true, want: isRead(1, 3)},
 	})
 }
 
@@ -163,6 +187,8 @@ func TestSessionEndsHoldTheirMessages(t *testing.T) {
 			"401 device removed":      {fault: wasim.Fault{Kind: wasim.StreamError, Code: 401}, state: "logged_out", reason: "device_removed", back: pair},
 			"login failure 401":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 401}, drop: true, state: "logged_out", reason: "device_removed", back: pair},
 			"login failure 403":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 403}, drop: true, state: "logged_out", back: pair},
+			"login failure 406":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 406}, drop: true, state: "logged_out", back: pair},
+			"login failure 415, once": {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 415}, drop: true},
 			"login failure 402":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 402, Expire: 4 * time.Second}, drop: true, state: "banned", reason: "temporary_ban"},
 			"login failure 405":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 405, Times: -1}, drop: true, state: "outdated", reason: "client_outdated", back: connect},
 			"login failure 500, once": {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 500}, drop: true},

@@ -28,7 +28,7 @@ func newCrowd(t *testing.T, c *cluster, size int) *crowd {
 	return crowd
 }
 
-const ackDelay = 50 * time.Millisecond
+const ackDelay = 150 * time.Millisecond
 
 func (c *crowd) id(i int) string     { return fmt.Sprintf("tenant-%02d", i) }
 func (c *crowd) phone(i int) string  { return fmt.Sprintf("9198766%05d", i) }
