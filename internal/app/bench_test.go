@@ -44,11 +44,8 @@ func BenchmarkSend(b *testing.B) {
 		}
 	})
 	testkit.Eventually(b, 5*time.Minute, func() (bool, string) {
-		var session struct {
-			Queue struct{ High, Normal, Bulk int } `json:"queue"`
-		}
-		w.API.JSON(b, http.MethodGet, "/api/algo/session", nil, http.StatusOK, &session)
-		return session.Queue.Normal == 0, fmt.Sprintf("%d messages wait", session.Queue.Normal)
+		n := w.API.Waiting(b, "algo")
+		return n == 0, fmt.Sprintf("%d messages wait", n)
 	})
 	b.StopTimer()
 	if n := len(w.WaitShown(recipient, b.N+1)); n != b.N+1 {

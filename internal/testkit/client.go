@@ -188,6 +188,16 @@ func (c *Client) Session(t testing.TB, tenant string) Session {
 	return s
 }
 
+// Waiting is how many messages of a tenant wait for their turn.
+func (c *Client) Waiting(t testing.TB, tenant string) int {
+	t.Helper()
+	var session struct {
+		Queue struct{ High, Normal, Bulk int } `json:"queue"`
+	}
+	c.JSON(t, http.MethodGet, "/api/"+tenant+"/session", nil, http.StatusOK, &session)
+	return session.Queue.High + session.Queue.Normal + session.Queue.Bulk
+}
+
 // AwaitSession polls a session until it has that state.
 func (c *Client) AwaitSession(t testing.TB, tenant, state string) Session {
 	t.Helper()
