@@ -1,5 +1,3 @@
-//go:build !race
-
 package app_test
 
 import (
@@ -9,8 +7,7 @@ import (
 )
 
 // TestDropsDuringAFirstContact cuts the line while whatsmeow also has a query of its own in flight, the privacy token
-// of a new contact. Both then wait for the next connection, and go.mau.fi/util's exsync.Event sets a flag without a lock
-// for each of them, which the race detector reports: so this runs without it, as .ci/run sees to.
+// of a new contact: both then wait for the next connection.
 func TestDropsDuringAFirstContact(t *testing.T) {
 	sendThroughFaults(t, map[string]faultCase{
 		"drop before accept":            {faults: []wasim.Fault{{Kind: wasim.DropBeforeAccept}}, want: isRead(1, 2)},

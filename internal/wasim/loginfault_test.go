@@ -1,5 +1,3 @@
-//go:build !race
-
 package wasim_test
 
 import (
@@ -13,9 +11,7 @@ import (
 	"github.com/wapro/hub/internal/wasim"
 )
 
-// Logging in again right after a refused login: whatsmeow may still be closing the socket before, and sets a field of it
-// without a lock that the close reads. The race detector reports that, so this runs without it, as .ci/run sees to.
-
+// TestLoginFaults logs in again right after each refused login, when whatsmeow may still be closing the socket before.
 func TestLoginFaults(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, wasim.Config{})
