@@ -32,7 +32,10 @@ type composeService struct {
 type cluster struct {
 	*testkit.Simulator
 	Admin     *testkit.Client
-	processes map[string]*testkit.Process // by the service's name
+	database  string // its URL
+	redis     *services.Server
+	processes map[string]*testkit.Process                  // by the service's name
+	programs  map[string]func(*testing.T) *testkit.Process // start them once more
 	health    map[string][]string
 }
 
@@ -50,7 +53,8 @@ func startCluster(t *testing.T, more ...string) *cluster {
 	if err := yaml.Unmarshal(raw, &file); err != nil {
 		t.Fatal(err)
 	}
-	servers := map[string]string{"postgres:5432": services.Postgres(t), "redis:6379": services.Redis(t)}
+	redis := services.RedisServer(t)
+	servers := map[string]string{"postgres:5432": services.Postgres(t), "redis:6379": redis.URL}
 	data := t.TempDir()
 	setting := func(name, value string) string {
 		if u, err := url.Parse(value); err == nil && servers[u.Host] != "" {
@@ -59,7 +63,10 @@ func startCluster(t *testing.T, more ...string) *cluster {
 		value = strings.Replace(value, "file:///data", "file://"+data, 1)
 		return name + "=" + strings.Replace(value, "${ADMIN_API_KEY:-}", testkit.AdminKey, 1)
 	}
-	c := &cluster{Simulator: testkit.StartSimulator(t), processes: map[string]*testkit.Process{}, health: map[string][]string{}}
+	c := &cluster{
+		Simulator: testkit.StartSimulator(t), database: servers["postgres:5432"], redis: redis,
+		processes: map[string]*testkit.Process{}, programs: map[string]func(*testing.T) *testkit.Process{}, health: map[string][]string{},
+	}
 	var apis []string
 	for name, service := range file.Services {
 		if name == "postgres" || name == "redis" {
@@ -73,7 +80,12 @@ func startCluster(t *testing.T, more ...string) *cluster {
 		for key, value := range service.Environment {
 			environ = append(environ, setting(key, value))
 		}
-		p := testkit.RunProgram(t, program, service.Command, append(environ, more...)...)
+		environ = append(environ, more...)
+		c.programs[name] = func(t *testing.T) *testkit.Process {
+			t.Helper()
+			return testkit.RunProgram(t, program, service.Command, environ...)
+		}
+		p := c.programs[name](t)
 		c.processes[name], c.health[name] = p, service.HealthCheck.Test
 		if program == "api" {
 			apis = append(apis, "http://"+p.Listening("requests"))
