@@ -8,7 +8,7 @@ RACE  ?=
 UNWATCHED = $(if $(RACE),-gcflags=go.mau.fi/...=-race=false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run sandbox test lint fmt verify
+.PHONY: help build run sandbox test bench lint fmt verify
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ sandbox: build ## Run the hub with a simulated WhatsApp, tenant algo paired, and
 
 test: ## Run every test; RACE=-race adds the race detector
 	$(GO) test $(RACE) $(UNWATCHED) -timeout 30m -parallel 6 ./...
+
+bench: ## Measure the hub against bare echo, asynq and whatsmeow, as a Markdown table; ARGS='-quick', ARGS='-only accept', ARGS=-help
+	$(GO) run ./internal/bench $(ARGS)
 
 lint: ## Check style and the walls between rooms
 	$(TOOL) golangci-lint run ./...
