@@ -8,7 +8,7 @@ RACE  ?=
 UNWATCHED = $(if $(RACE),-gcflags=go.mau.fi/...=-race=false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run sandbox test bench lint fmt verify
+.PHONY: help build run sandbox test bench chaos lint fmt verify
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: ## Run every test; RACE=-race adds the race detector
 
 bench: ## Measure the hub against bare echo, asynq and whatsmeow, as a Markdown table; ARGS='-quick', ARGS='-only accept', ARGS=-help
 	$(GO) run ./internal/bench $(ARGS)
+
+chaos: ## Break hubs on purpose while messages flow, and count what became of each; ARGS="-h" lists the flags
+	$(GO) run ./internal/chaos $(ARGS)
 
 lint: ## Check style and the walls between rooms
 	$(TOOL) golangci-lint run ./...

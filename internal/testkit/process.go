@@ -194,6 +194,19 @@ func (p *Process) Signal(signal os.Signal) {
 	}
 }
 
+// TrySignal sends the program a signal and reports whether it was still there to get it.
+func (p *Process) TrySignal(signal os.Signal) bool { return p.cmd.Process.Signal(signal) == nil }
+
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Address is host:port of what the program has logged that it listens for, as Listening, or empty.
+func (p *Process) Address(name string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.listens[name]
+}
+
 // PID is the program's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

@@ -121,6 +121,22 @@ func TestMessageFaults(t *testing.T) {
 		}
 		s.ClearFaults()
 	})
+	t.Run("latency ends by itself", func(t *testing.T) {
+		script(t, s, wasim.Fault{Kind: wasim.Latency, Delay: time.Millisecond, Expire: 50 * time.Millisecond})
+		if planned := s.Faults(); len(planned) > 1 {
+			t.Errorf("planned: %+v", planned)
+		}
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for deadline := time.After(time.Minute); len(s.Faults()) > 0; {
+			select {
+			case <-tick.C:
+			case <-deadline:
+				t.Fatal("it is still in force")
+			}
+		}
+		c.sendText(pn(fresh()), "unharmed")
+	})
 	t.Run("latency delays both ways", func(t *testing.T) {
 		script(t, s, wasim.Fault{Kind: wasim.Latency, Delay: 100 * time.Millisecond})
 		defer s.ClearFaults()

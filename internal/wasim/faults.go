@@ -31,7 +31,7 @@ const (
 	DelaySuccess     FaultKind = "delay_success"      // let the next login wait for Delay
 	UpgradeError     FaultKind = "upgrade_error"      // answer the web socket upgrade with HTTP status Code
 	UploadError      FaultKind = "upload_error"       // answer a media upload with HTTP status Code
-	Latency          FaultKind = "latency"            // delay every frame by Delay each way, until cleared
+	Latency          FaultKind = "latency"            // delay every frame by Delay each way, until cleared or for Expire
 )
 
 // Conflicts of a stream error.
@@ -58,10 +58,12 @@ type Fault struct {
 	Code  int
 	// Conflict is the child of a stream error. Code 401 without it means device_removed.
 	Conflict string
-	// Expire is how long the ban of login failure 402 lasts.
+	// Expire is how long the ban of login failure 402 lasts, or the latency.
 	Expire time.Duration
 	// Remaining is how often it is still going to happen, -1 until cleared. Script sets it.
 	Remaining int
+
+	until time.Time // end of a latency, zero when it is to be cleared
 }
 
 // immediate kinds do not wait for a stanza.
@@ -95,6 +97,9 @@ func (f *Fault) check() error {
 		}
 	default:
 		return fmt.Errorf("there is no fault of kind %q", f.Kind)
+	}
+	if f.Kind == Latency && f.Expire > 0 {
+		f.until = now().Add(f.Expire)
 	}
 	switch {
 	case f.Kind == Latency || f.Times < 0:
@@ -152,6 +157,7 @@ func (b *faultBook) add(f *Fault) {
 func (b *faultBook) list() []Fault {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.forgetOver()
 	out := make([]Fault, len(b.all))
 	for i, f := range b.all {
 		out[i] = *f
@@ -197,8 +203,12 @@ func (b *faultBook) takeFor(account string, q stanzaInfo, kinds ...FaultKind) *F
 }
 
 func (b *faultBook) latency(account string) time.Duration {
+	if b.empty() {
+		return 0
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.forgetOver()
 	var sum time.Duration
 	for _, f := range b.all {
 		if f.Kind == Latency && f.forAccount(account) {
@@ -206,6 +216,12 @@ func (b *faultBook) latency(account string) time.Duration {
 		}
 	}
 	return sum
+}
+
+// forgetOver drops what has lasted its time. The caller holds the lock.
+func (b *faultBook) forgetOver() {
+	b.all = slices.DeleteFunc(b.all, func(f *Fault) bool { return !f.until.IsZero() && !now().Before(f.until) })
+	b.count.Store(int32(len(b.all)))
 }
 
 // Script plans a fault and returns its id. The immediate kinds, stream_error and drop, hit every matching connection that is
