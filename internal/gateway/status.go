@@ -87,4 +87,5 @@ const (
 	PhaseHeld     Phase = "held"     // queued or sending: the number is restricted until NextAttemptAt
 	PhaseOffline  Phase = "offline"  // sending: given back because the session went away, waits for it
 	PhaseSchedule Phase = "schedule" // scheduled: sendAt has not come
+	PhaseStaged   Phase = "staged"   // queued: of a bulk, and has no place in the lane yet; shown as waiting
 )

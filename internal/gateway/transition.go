@@ -17,9 +17,9 @@ var ErrNotDue = errors.New("the message is not due")
 // untouched when it has nothing to do. docs/message-status.md draws them.
 
 // Due reports whether a worker may claim m at now: it waits for its turn, or for a time that has come, and no process
-// has it in hand.
+// has it in hand. A message of a bulk has to get its place in the lane first.
 func (m *Message) Due(now time.Time) bool {
-	waits := m.Status == StatusQueued || m.Status == StatusSending
+	waits := m.Status == StatusQueued && m.Phase != PhaseStaged || m.Status == StatusSending
 	return waits && m.InFlight == "" && !m.NextAttemptAt.After(now)
 }
 

@@ -97,20 +97,29 @@ func enter(m *gateway.Message) error {
 // order of commits: what a reader does not see yet has a higher one than what it sees.
 func (t *tx) number(msgs []*gateway.Message) error {
 	for _, m := range msgs {
-		last, ok := t.lastSeq[m.TenantKey]
-		if !ok {
-			err := t.row(t.s.d.sql(`SELECT last_seq FROM tenants WHERE tenant_key = $1 AND deleted_at = 0 {lock}`), m.TenantKey).Scan(&last)
-			if errors.Is(err, sql.ErrNoRows) {
-				return gateway.Errorf(gateway.CodeNotFound, "there is no such tenant")
-			}
-			if err != nil {
-				return err
-			}
+		first, err := t.reserveSeqs(m.TenantKey, 1)
+		if err != nil {
+			return err
 		}
-		m.Seq = last + 1
-		t.lastSeq[m.TenantKey] = m.Seq
+		m.Seq = first
 	}
 	return nil
+}
+
+// reserveSeqs takes the next n numbers of a tenant and returns the first. CodeNotFound when the tenant is gone.
+func (t *tx) reserveSeqs(tenantKey int64, n int) (first int64, err error) {
+	last, ok := t.lastSeq[tenantKey]
+	if !ok {
+		err := t.row(t.s.d.sql(`SELECT last_seq FROM tenants WHERE tenant_key = $1 AND deleted_at = 0 {lock}`), tenantKey).Scan(&last)
+		if errors.Is(err, sql.ErrNoRows) {
+			return 0, gateway.Errorf(gateway.CodeNotFound, "there is no such tenant")
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	t.lastSeq[tenantKey] = last + int64(n)
+	return last + 1, nil
 }
 
 // storeSeqs writes the counters back, once for all that a transaction accepted. The numbers of an undone job are left

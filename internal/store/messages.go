@@ -38,11 +38,12 @@ func (s *Store) oneMessage(ctx context.Context, where string, args ...any) (gate
 
 func noMessage() error { return gateway.Errorf(gateway.CodeNotFound, "there is no such message") }
 
-// Messages lists messages of a tenant, newest first. A Limit outside 1..200 means 200.
+// Messages lists messages of a tenant, newest first, without those of a bulk that is not accepted yet. A Limit outside 1..200
+// means 200.
 func (s *Store) Messages(ctx context.Context, tenantKey int64, f gateway.MessageFilter) ([]gateway.Message, error) {
 	var where strings.Builder
 	args := []any{tenantKey}
-	where.WriteString(`WHERE tenant_key = $1`)
+	where.WriteString(`WHERE tenant_key = $1 AND (phase <> 'staged' OR bulk_id NOT IN ` + hiddenBulks + `)`)
 	add := func(condition string, arg any) {
 		args = append(args, arg)
 		where.WriteString(` AND ` + strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
@@ -174,12 +175,20 @@ func (s *Store) Events(ctx context.Context, tenantKey int64, id string) ([]gatew
 	return list, nil
 }
 
+// selectDepth passes over the messages of a bulk that have no place in the lane, and counts them bulk by bulk: so those of a
+// bulk that is not accepted yet are left out, and an index is all that is read.
+const selectDepth = `SELECT lane, COUNT(*), MIN(seq) FROM messages
+	WHERE tenant_key = $1 AND lane IN ('high', 'normal', 'bulk') AND status IN ('queued', 'sending')
+		AND phase IN ('waiting', 'working', 'backoff', 'held', 'offline') GROUP BY lane
+	UNION ALL SELECT b.lane, COUNT(*), MIN(m.seq) FROM bulks b JOIN messages m ON m.tenant_key = b.tenant_key AND m.bulk_id = b.id
+	WHERE b.tenant_key = $2 AND b.finished_at = 0 AND b.status IN ('running', 'paused', 'canceled')
+		AND m.bulk_id <> '' AND m.status = 'queued' AND m.phase = 'staged' GROUP BY b.lane`
+
 // Depth counts the unfinished messages of a tenant per lane, those in hand included.
 func (s *Store) Depth(ctx context.Context, tenantKey int64) (gateway.QueueDepth, error) {
 	var depth gateway.QueueDepth
 	oldest := int64(0)
-	rows, err := s.read(ctx, `SELECT lane, COUNT(*), MIN(seq) FROM messages
-		WHERE tenant_key = $1 AND status IN ('queued', 'sending') GROUP BY lane`, tenantKey)
+	rows, err := s.read(ctx, selectDepth, tenantKey, tenantKey)
 	_, err = all(rows, err, func(row scanner) (none struct{}, err error) {
 		var lane gateway.Priority
 		var n int
@@ -187,11 +196,11 @@ func (s *Store) Depth(ctx context.Context, tenantKey int64) (gateway.QueueDepth,
 		err = row.Scan(&lane, &n, &seq)
 		switch lane {
 		case gateway.PriorityHigh:
-			depth.High = n
+			depth.High += n
 		case gateway.PriorityNormal:
-			depth.Normal = n
+			depth.Normal += n
 		case gateway.PriorityBulk:
-			depth.Bulk = n
+			depth.Bulk += n
 		}
 		if oldest == 0 || seq < oldest {
 			oldest = seq

@@ -84,6 +84,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 		}
 		delete(tx.lastSeq, key) // nothing more is accepted, not in this transaction either
 		for _, query := range []string{
+			`UPDATE bulks SET status = 'discarding' WHERE tenant_key = $1 AND status = 'staging'`, // no more is stored for it
 			`DELETE FROM sessions WHERE tenant_key = $1`, // first: a command cannot be added without it
 			`DELETE FROM commands WHERE tenant_key = $1`,
 			`DELETE FROM api_keys WHERE tenant_key = $1`,
@@ -141,6 +142,9 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 		})
 		if err != nil || !left {
 			return err
+			if _, err := tx.exec(`DELETE FROM bulks WHERE tenant_key = $1`, key); err != nil {
+				return err
+			}
 		}
 	}
 }

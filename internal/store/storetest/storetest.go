@@ -51,6 +51,11 @@ func Run(t *testing.T, open Opener) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+		{"BulkAppearsAtOnce", testBulkAppearsAtOnce},
+		{"BulkIsDiscardedWhole", testBulkDiscarded},
+		{"BulkIsReleasedInOrderUpToTheWindow", testBulkRelease},
+		{"BulkIsCanceledInStepsAndSettled", testBulkEnds},
+		{"BulkCompletesItsKeyOnce", testBulkCompletesItsKey},
 			t.Parallel()
 			test.run(t, open)
 		})

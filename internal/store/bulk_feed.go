@@ -1,0 +1,178 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// judgedDepth is how many messages before the next one are looked at for results: those that wait in the lane are among them.
+const judgedDepth = 1000
+
+// ReleaseBulk gives the next messages of a running bulk their places in the lane, the oldest first: at most limit, and only
+// as many as leave no more than window messages waiting before the next one. It returns their tickets, and whether the bulk
+// has more to come. The lane is the bulk's own.
+func (s *Store) ReleaseBulk(ctx context.Context, tenantKey int64, id string, limit, window int) (tickets []gateway.Ticket, more bool, err error) {
+	err = s.write(ctx, "release messages of a bulk", func(t *tx) error {
+		tickets, more = nil, false
+		b, err := t.lookBulk(tenantKey, id)
+		if err != nil || b.Status != gateway.BulkRunning {
+			return err
+		}
+		next, err := t.frontier(&b)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		more = true
+		var ahead int
+		err = t.row(`SELECT COUNT(*) FROM (SELECT 1 FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
+			AND phase = 'waiting' AND next_attempt_at = 0 AND seq < $3 LIMIT $4) ahead`, tenantKey, b.Lane, next, window).Scan(&ahead)
+		if err != nil {
+			return err
+		}
+		room := min(limit, window-ahead)
+		if room <= 0 {
+			return nil
+		}
+		if tickets, err = t.release(&b, room); err != nil {
+			return err
+		}
+		if b.StartedAt.IsZero() {
+			if _, err := t.exec(`UPDATE bulks SET started_at = $1 WHERE id = $2`, micros(s.now()), id); err != nil {
+				return err
+			}
+		}
+		_, err = t.frontier(&b)
+		more = err == nil
+		return noRows(err)
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return tickets, more, nil
+}
+
+func (t *tx) release(b *gateway.Bulk, n int) ([]gateway.Ticket, error) {
+	type place struct {
+		id  string
+		seq int64
+	}
+	rows, err := t.query(`UPDATE messages SET phase = 'waiting' WHERE id IN (
+			SELECT id FROM messages WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> '' AND status = 'queued' AND phase = 'staged'
+			ORDER BY seq LIMIT $3)
+		AND status = 'queued' AND phase = 'staged' RETURNING id, seq`, b.TenantKey, b.ID, n)
+	places, err := all(rows, err, func(row scanner) (p place, err error) { return p, row.Scan(&p.id, &p.seq) })
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.seq, b.seq) })
+	tickets := make([]gateway.Ticket, len(places))
+	for i, p := range places {
+		tickets[i] = gateway.Ticket{TenantKey: b.TenantKey, MessageID: p.id, Lane: b.Lane}
+	}
+	return tickets, nil
+}
+
+// BulkResults lists the newest results of a bulk that are judged, limit at most: of messages with a Seq of from or above.
+func (s *Store) BulkResults(ctx context.Context, b gateway.Bulk, from int64, limit int) ([]gateway.BulkResult, error) {
+	next := b.FirstSeq + int64(b.Rows)
+	err := noRows(s.readRow(ctx, selectFrontier, b.TenantKey, b.ID).Scan(&next))
+	if err != nil {
+		return nil, s.wrap("find the next message of a bulk", err)
+	}
+	// The inner limit keeps it to the index of Seq: a sort would read the whole bulk.
+	rows, err := s.read(ctx, `SELECT status, sent_at, failed_at, updated_at FROM (
+			SELECT status, sent_at, failed_at, updated_at, seq FROM messages
+			WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> '' AND seq >= $3 AND seq < $4 ORDER BY seq DESC LIMIT $5) newest
+		WHERE status IN ('sent', 'delivered', 'read', 'failed', 'unknown') ORDER BY seq DESC LIMIT $6`,
+		b.TenantKey, b.ID, from, next, judgedDepth, limit)
+	list, err := all(rows, err, func(row scanner) (r gateway.BulkResult, err error) {
+		var sent, failed, updated int64
+		err = row.Scan(&r.Status, &sent, &failed, &updated)
+		r.At = fromMicros(cmp.Or(sent, failed, updated))
+		return r, err
+	})
+	if err != nil {
+		return nil, s.wrap("list results of a bulk", err)
+	}
+	return list, nil
+}
+
+// SettleBulk marks a bulk as finished, or as canceled for good, when none of its messages has anything left to do, and
+// reports whether it did.
+func (s *Store) SettleBulk(ctx context.Context, tenantKey int64, id string) (settled bool, err error) {
+	const unfinished = `SELECT 1 FROM messages WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> ''
+		AND status IN ('scheduled', 'queued', 'sending') LIMIT 1`
+	var one int
+	if err := s.readRow(ctx, unfinished, tenantKey, id).Scan(&one); !errors.Is(err, sql.ErrNoRows) {
+		if err != nil {
+			return false, s.wrap("look for unfinished messages of a bulk", err)
+		}
+		return false, nil
+	}
+	err = s.write(ctx, "settle bulk", func(t *tx) error { // no message of it becomes unfinished again
+		b, err := t.lookBulk(tenantKey, id)
+		if err != nil || !b.FinishedAt.IsZero() {
+			return err
+		}
+		if b.Status != gateway.BulkCanceled {
+			b.Status = gateway.BulkFinished
+		}
+		_, err = t.exec(`UPDATE bulks SET status = $1, reason = '', finished_at = $2 WHERE id = $3`, b.Status, micros(s.now()), id)
+		settled = err == nil
+		return err
+	})
+	return settled && err == nil, err
+}
+
+// CancelQueued ends up to limit messages of a canceled bulk that nobody has claimed, and returns how many it ended. apply ends
+// one, in whose place all of them change alike; like theirs, its history has one row more.
+func (s *Store) CancelQueued(ctx context.Context, tenantKey int64, bulkID string, limit int,
+	apply func(*gateway.Message) ([]gateway.Event, error),
+) (ended int, err error) {
+	err = s.write(ctx, "cancel messages of a bulk", func(t *tx) error {
+		ended = 0
+		b, err := t.lookBulk(tenantKey, bulkID)
+		if err != nil || b.Status != gateway.BulkCanceled {
+			return err
+		}
+		m := gateway.Message{TenantKey: tenantKey, BulkID: bulkID, Status: gateway.StatusQueued, Phase: gateway.PhaseStaged}
+		events, err := apply(&m)
+		if err != nil || len(events) != 1 || m.Error == nil {
+			return errors.Join(errors.New("a queued message is ended by one event that says why"), err)
+		}
+		storedTimes(&m)
+		rows, err := t.query(`UPDATE messages SET status = $1, phase = $2, next_attempt_at = $3, error_code = $4, error_message = $5,
+				error_retryable = $6, updated_at = $7
+			WHERE id IN (SELECT id FROM messages WHERE tenant_key = $8 AND bulk_id = $9 AND bulk_id <> '' AND status = 'queued' LIMIT $10)
+				AND status = 'queued' RETURNING id`,
+			m.Status, m.Phase, micros(m.NextAttemptAt), m.Error.Code, m.Error.Message, m.Error.Retryable, micros(m.UpdatedAt),
+			tenantKey, bulkID, limit)
+		ids, err := all(rows, err, func(row scanner) (id string, err error) { return id, row.Scan(&id) })
+		if err != nil {
+			return err
+		}
+		ended = len(ids)
+		for part := range slices.Chunk(ids, maxIDs) {
+			args := []any{events[0].Status, micros(events[0].At), events[0].Detail}
+			for _, id := range part {
+				args = append(args, id)
+			}
+			_, err := t.exec(`INSERT INTO message_events (message_id, n, status, at, detail)
+				SELECT m.id, (SELECT COALESCE(MAX(e.n), 0) + 1 FROM message_events e WHERE e.message_id = m.id), $1, CAST($2 AS BIGINT), $3
+				FROM messages m WHERE m.id IN (`+placeholders(4, len(part))+`)`, args...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return ended, err
+}
