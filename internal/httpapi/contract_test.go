@@ -87,8 +87,6 @@ func TestWhatIsNotBuiltAnswersNotImplemented(t *testing.T) {
 		method, path, _ := strings.Cut(route, " ")
 		h.do(request{method: method, path: path, key: h.adminKey}).refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "")
 	}
-	h.do(request{path: "/api/algo/message", body: `{"to":"919876543210","message":"x","sendAt":"2099-01-01T00:00:00Z"}`}).
-		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/sendAt")
 	h.do(request{path: "/api/algo/media", body: `{"to":"919876543210","media":{"mimetype":"image/png","url":"https://example.org/a.png"}}`}).
 		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/media/url")
 	if n := h.count(h.algo.Key); n != 0 {

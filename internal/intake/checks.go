@@ -77,22 +77,29 @@ func (c *checks) reference(s string) string {
 	return s
 }
 
-// notYet refuses what is documented and not built.
-func (c *checks) notYet(sendAt time.Time) {
-	if !sendAt.IsZero() {
-		c.add(gateway.CodeNotImplemented, "/sendAt", "sendAt is not supported yet")
+// schedule checks sendAt; the zero time means now.
+func (c *checks) schedule(at, now time.Time) time.Time {
+	switch {
+	case at.IsZero():
+		return at
+	case at.Before(now.Add(-gateway.ScheduleGrace)):
+		c.add(gateway.CodeInvalidBody, "/sendAt", "sendAt is in the past")
+	case at.After(now.Add(gateway.MaxSchedule)):
+		c.add(gateway.CodeInvalidBody, "/sendAt", "sendAt is more than a year away")
 	}
+	return at.UTC()
 }
 
-func (c *checks) expiry(at time.Time, p gateway.Priority, now time.Time) time.Time {
+// expiry checks expiresAt, or counts the default from the time at which the message may first go out.
+func (c *checks) expiry(at time.Time, p gateway.Priority, from time.Time) time.Time {
 	if at.IsZero() {
 		if p == gateway.PriorityHigh {
-			return now.Add(gateway.DefaultExpiryHigh)
+			return from.Add(gateway.DefaultExpiryHigh)
 		}
-		return now.Add(gateway.DefaultExpiry)
+		return from.Add(gateway.DefaultExpiry)
 	}
-	if !at.After(now) {
-		c.add(gateway.CodeInvalidBody, "/expiresAt", "expiresAt must be in the future")
+	if !at.After(from) {
+		c.add(gateway.CodeInvalidBody, "/expiresAt", "expiresAt must be in the future, and after sendAt")
 	}
 	return at.UTC()
 }

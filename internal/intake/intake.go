@@ -143,8 +143,13 @@ func (in *Intake) message(c *checks, tenant gateway.Tenant, to string, o gateway
 		Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting,
 		CreatedAt: now, UpdatedAt: now,
 	}
-	c.notYet(o.SendAt)
-	m.ExpiresAt = c.expiry(o.ExpiresAt, m.Priority, now)
+	from := now
+	m.SendAt = c.schedule(o.SendAt, now)
+	if m.SendAt.After(now) {
+		m.Status, m.Phase = gateway.StatusScheduled, gateway.PhaseSchedule
+		from = m.SendAt
+	}
+	m.ExpiresAt = c.expiry(o.ExpiresAt, m.Priority, from)
 	return m
 }
 
@@ -158,7 +163,9 @@ func (in *Intake) accept(ctx context.Context, m *gateway.Message, idem *gateway.
 	if err := in.Store.Accept(ctx, []*gateway.Message{m}, idem); err != nil {
 		return gateway.Message{}, fmt.Errorf("accept message: %w", err)
 	}
-	in.enqueue(ctx, m)
+	if m.Status == gateway.StatusQueued { // else the relay does, when its time has come
+		in.enqueue(ctx, m)
+	}
 	return *m, nil
 }
 

@@ -170,7 +170,13 @@ func TestBadRequestsNameEachFieldAndStoreNothing(t *testing.T) {
 		{gateway.TextRequest{To: to, Text: "x", SendOptions: gateway.SendOptions{Priority: "urgent"}}, gateway.CodeInvalidBody, []string{"/priority"}},
 		{gateway.TextRequest{To: to, Text: "x", SendOptions: gateway.SendOptions{Reference: strings.Repeat("r", 257)}}, gateway.CodeInvalidBody, []string{"/reference"}},
 		{gateway.TextRequest{To: to, Text: "x", SendOptions: gateway.SendOptions{ExpiresAt: at(0)}}, gateway.CodeInvalidBody, []string{"/expiresAt"}},
-		{gateway.TextRequest{To: to, Text: "x", SendOptions: gateway.SendOptions{SendAt: at(time.Hour)}}, gateway.CodeNotImplemented, []string{"/sendAt"}},
+		{gateway.TextRequest{To: to, Text: "x", SendOptions: gateway.SendOptions{SendAt: at(-time.Hour)}}, gateway.CodeInvalidBody, []string{"/sendAt"}},
+		{gateway.TextRequest{To: to, Text: "x", SendOptions: gateway.SendOptions{SendAt: at(367 * 24 * time.Hour)}}, gateway.CodeInvalidBody, []string{"/sendAt"}},
+		{
+			gateway.TextRequest{To: to, Text: "x", SendOptions: gateway.SendOptions{SendAt: at(2 * time.Hour), ExpiresAt: at(time.Hour)}},
+			gateway.CodeInvalidBody,
+			[]string{"/expiresAt"},
+		},
 		{
 			gateway.TextRequest{To: "?", SendOptions: gateway.SendOptions{Priority: "?", ExpiresAt: at(-time.Hour)}},
 			gateway.CodeInvalidRecipient,
@@ -186,6 +192,26 @@ func TestBadRequestsNameEachFieldAndStoreNothing(t *testing.T) {
 	}
 	_, err = w.text(gateway.TextRequest{To: to, Text: strings.Repeat("x", gateway.MaxTextBytes)})
 	must(t, err)
+}
+
+func TestSendAtSchedulesWithoutATicket(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	send := func(after time.Duration) gateway.Message {
+		m, err := w.text(gateway.TextRequest{To: "4915112345678", Text: "x", SendOptions: gateway.SendOptions{SendAt: w.now.Add(after)}})
+		must(t, err)
+		return m
+	}
+	m := send(364 * 24 * time.Hour)
+	if m.Status != gateway.StatusScheduled || m.Phase != gateway.PhaseSchedule || !m.ExpiresAt.Equal(m.SendAt.Add(gateway.DefaultExpiry)) {
+		t.Errorf("%s, %s, expires at %s", m.Status, m.Phase, m.ExpiresAt)
+	}
+	if w.queue.calls != 0 {
+		t.Error("it has a ticket already")
+	}
+	if m := send(-time.Minute); m.Status != gateway.StatusQueued || w.queue.calls != 1 {
+		t.Errorf("a minute ago: %s, %d tickets", m.Status, w.queue.calls)
+	}
 }
 
 func TestMediaIsOfTheTypeThatItsRecipientSees(t *testing.T) {

@@ -33,6 +33,8 @@ type Store interface {
 	// Receive applies to each message that a receipt names, and keeps what its sender confirmed.
 	Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
 		apply func(*gateway.Message, gateway.Confirmed) (gateway.Confirmed, []gateway.Event, error)) error
+	// Release applies to scheduled messages that are due at now, at most limit, and returns tickets for those it queued.
+	Release(ctx context.Context, now time.Time, limit int, apply func(*gateway.Message) []gateway.Event) ([]gateway.Ticket, error)
 }
 
 // Ledger writes statuses. Its methods may be called from any goroutine.

@@ -32,6 +32,8 @@ type Store interface {
 type Ledger interface {
 	Abandon(ctx context.Context, f gateway.Fence, id, instance string) (gateway.Message, error)
 	Expire(ctx context.Context, tenantKey int64, id string) error
+	// Release queues scheduled messages whose time has come and returns their tickets.
+	Release(ctx context.Context, limit int) ([]gateway.Ticket, error)
 }
 
 // Queue holds tickets. A ticket that waits already may be enqueued again without effect.
@@ -166,7 +168,7 @@ func (r *Relay) run(ctx context.Context) {
 func (r *Relay) sweep(ctx context.Context, n int64) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
 	defer cancel()
-	problems := []error{r.expire(ctx)}
+	problems := []error{r.release(ctx), r.expire(ctx)}
 	tenants, err := r.store.TenantsWithWork(ctx, r.opts.Instance)
 	if err != nil {
 		return errors.Join(append(problems, err)...)

@@ -338,7 +338,7 @@ type MediaRequest struct {
 	Priority  *Priority `json:"priority,omitempty"`
 	Reference *string   `json:"reference,omitempty"`
 
-	// SendAt Not built yet; answers 501.
+	// SendAt Not sent before this, a year ahead at most; up to then the message is scheduled and can be canceled.
 	SendAt *time.Time `json:"sendAt,omitempty"`
 
 	// To Examples: 919876543210
@@ -545,7 +545,7 @@ type TenantRequest struct {
 
 // TextRequest defines model for TextRequest.
 type TextRequest struct {
-	// ExpiresAt Not sent after this; without it 10 minutes for high, 24 hours for the others.
+	// ExpiresAt Not sent after this; without it 10 minutes after acceptance or sendAt for high, 24 hours for the others.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 
 	// Message The text, 65,536 bytes at most.
@@ -557,7 +557,7 @@ type TextRequest struct {
 	// Reference Your own name for it, 256 bytes at most.
 	Reference *string `json:"reference,omitempty"`
 
-	// SendAt Not built yet; answers 501.
+	// SendAt Not sent before this, a year ahead at most; up to then the message is scheduled and can be canceled.
 	SendAt *time.Time `json:"sendAt,omitempty"`
 
 	// To Digits, +E.164 with spaces or dashes, or a JID (@s.whatsapp.net, @lid, @g.us).

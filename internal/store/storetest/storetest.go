@@ -41,6 +41,8 @@ func Run(t *testing.T, open Opener) {
 		{"UpdateWritesHistoryOrNothing", testUpdate},
 		{"GroupMembersCountOnce", testReceive},
 		{"UnfinishedPostponedExpirable", testWork},
+		{"ScheduledMessagesAreReleasedWhenDue", testRelease},
+		{"ReleasesAndCancelsRace", testReleaseRace},
 		{"InFlightElsewhere", testInFlightElsewhere},
 		{"LeasesAreExclusive", testLeases},
 		{"WorkersAndTheirShares", testWorkers},
