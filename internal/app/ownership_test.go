@@ -22,7 +22,7 @@ func newCrowd(t *testing.T, c *cluster, size int) *crowd {
 	t.Helper()
 	crowd := &crowd{cluster: c, size: size, accepted: make([][]testkit.Message, size)}
 	for i := range size {
-		c.tenant(t, crowd.id(i), fmt.Sprintf("155500020%02d", i))
+		c.tenant(t, crowd.id(i), crowd.number(i))
 	}
 	c.Script(wasim.Fault{Kind: wasim.DelayAck, Delay: ackDelay, Times: -1}) // so that there is a backlog
 	return crowd
@@ -31,6 +31,7 @@ func newCrowd(t *testing.T, c *cluster, size int) *crowd {
 const ackDelay = 150 * time.Millisecond
 
 func (c *crowd) id(i int) string     { return fmt.Sprintf("tenant-%02d", i) }
+func (c *crowd) number(i int) string { return fmt.Sprintf("155500020%02d", i) }
 func (c *crowd) phone(i int) string  { return fmt.Sprintf("9198766%05d", i) }
 func (c *crowd) text(n int) string   { return fmt.Sprintf("message %03d", n) }
 func (c *crowd) pid(name string) int { return c.processes[name].PID() }
