@@ -137,14 +137,14 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 				return err
 			}
 			left = false
+			if _, err := tx.exec(`DELETE FROM bulks WHERE tenant_key = $1`, key); err != nil {
+				return err
+			}
 			_, err = tx.exec(`DELETE FROM tenants WHERE tenant_key = $1 AND deleted_at > 0`, key)
 			return err
 		})
 		if err != nil || !left {
 			return err
-			if _, err := tx.exec(`DELETE FROM bulks WHERE tenant_key = $1`, key); err != nil {
-				return err
-			}
 		}
 	}
 }
