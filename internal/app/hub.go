@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wapro/hub/internal/config"
@@ -46,6 +47,7 @@ type Hub struct {
 	cfg      config.Config
 	opts     Options
 	log      *slog.Logger
+	panics   prometheus.Counter
 	instance string // names this process as an owner of leases
 
 	store     *store.Store
@@ -86,7 +88,8 @@ const (
 
 // Start builds a process of the hub and starts it. When it fails, what was started is stopped again.
 func Start(ctx context.Context, process config.Process, cfg config.Config, opts Options) (_ *Hub, err error) {
-	h := &Hub{cfg: cfg, opts: opts, log: opts.Log, instance: uuid.NewString(), failed: make(chan error, 8)}
+	panics := newPanicCounter()
+	h := &Hub{cfg: cfg, opts: opts, log: countPanics(opts.Log, panics), panics: panics, instance: uuid.NewString(), failed: make(chan error, 8)}
 	h.background, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -240,7 +243,7 @@ func (h *Hub) listen(ctx context.Context, name, addr string, serve func(net.List
 }
 
 func (h *Hub) serveOps(ctx context.Context) (err error) {
-	server := &http.Server{Handler: opsHandler(h.probes()), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: opsHandler(h.probes(), h.panics), ReadHeaderTimeout: 5 * time.Second}
 	h.opsAddr, err = h.listen(ctx, "operations", h.cfg.OpsAddr, server.Serve, func(ctx context.Context) error {
 		return errors.Join(server.Shutdown(ctx), server.Close())
 	})

@@ -24,9 +24,10 @@ type probe struct {
 	check func(context.Context) (report string, err error)
 }
 
-// opsHandler serves the private listener: liveness, readiness, metrics and profiles.
-func opsHandler(probes []probe) http.Handler {
+// opsHandler serves the private listener: liveness, readiness, metrics (those of Go, of the process, and own ones) and profiles.
+func opsHandler(probes []probe, own ...prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
+	registry.MustRegister(own...)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	mux := http.NewServeMux()

@@ -7,7 +7,6 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
@@ -20,8 +19,10 @@ import (
 // Ledger writes statuses.
 type Ledger interface {
 	// Claim begins an attempt of the message that ticket entitles to; nil when there is nothing to do. What has expired is
-	// ended instead. gateway.ErrFenced when the lease is lost.
+	// ended instead. gateway.ErrFenced when the lease is lost; gateway.ErrNotAlone when the message takes ClaimAlone.
 	Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error)
+	// ClaimAlone is Claim while this process has no other message in hand.
+	ClaimAlone(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error)
 	// Record writes what a claimed attempt came to; repeating it does no harm.
 	Record(ctx context.Context, f gateway.Fence, messageID string, o gateway.Outcome) (gateway.Message, error)
 }
@@ -71,6 +72,7 @@ type Options struct {
 	HoldBase    time.Duration // first hold of a restricted message; default 1 h
 	HoldCap     time.Duration // longest hold; default 24 h
 	StorePause  time.Duration // between tries when the database does not answer; default 1 s
+	AloneWait   time.Duration // for all other sends of the process to end, before one that must be alone; default 30 s
 }
 
 const (
@@ -84,6 +86,7 @@ const (
 // Dispatcher handles the tickets of all tenants of this process.
 type Dispatcher struct {
 	Deps
+	floor floor
 
 	mu         sync.Mutex
 	unrecorded map[int64]map[string]gateway.Outcome // by tenant and message: could not be written yet
@@ -112,6 +115,7 @@ func New(deps Deps) *Dispatcher {
 		{&o.HoldBase, time.Hour},
 		{&o.HoldCap, 24 * time.Hour},
 		{&o.StorePause, time.Second},
+		{&o.AloneWait, 30 * time.Second},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.fallback
@@ -119,6 +123,7 @@ func New(deps Deps) *Dispatcher {
 	}
 	return &Dispatcher{
 		Deps:       deps,
+		floor:      floor{changed: make(chan struct{})},
 		unrecorded: make(map[int64]map[string]gateway.Outcome),
 		suspects:   make(map[int64]string),
 	}
@@ -130,26 +135,40 @@ func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gat
 	if err := d.recordLeft(ctx, fence); err != nil {
 		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
 	}
-	m, err := d.Ledger.Claim(ctx, fence, ticket, fence.Owner)
+	verdict, err := d.beside(ctx, fence, ticket)
+	if errors.Is(err, gateway.ErrNotAlone) {
+		verdict, err = d.alone(ctx, fence, ticket)
+	}
 	switch {
-	case errors.Is(err, gateway.ErrFenced), err != nil && ctx.Err() != nil:
+	case errors.Is(err, gateway.ErrFenced), errors.Is(err, errNoFloor), err != nil && ctx.Err() != nil:
 		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
 	case err != nil:
 		// Not given back: a message that cannot be read must not block those behind it.
 		d.Log.Warn("could not claim, trying again", "messageId", ticket.MessageID, "error", err)
 		return gateway.Verdict{Kind: gateway.VerdictRetry, Delay: d.Options.StorePause}
-	case m == nil:
-		return gateway.Verdict{Kind: gateway.VerdictDone}
 	}
+	return verdict
+}
 
+// handle claims, attempts and records. Its error is that of the claim: nothing was done.
+func (d *Dispatcher) handle(ctx context.Context, fence gateway.Fence, ticket gateway.Ticket, claim claimFunc) (gateway.Verdict, error) {
+	m, err := claim(ctx, fence, ticket, fence.Owner)
+	if m == nil || err != nil {
+		return gateway.Verdict{Kind: gateway.VerdictDone}, err
+	}
 	outcome := d.attempt(ctx, fence, m)
 	d.log(m, outcome)
-	stored, err := d.record(ctx, fence, m.ID, outcome)
+	return d.settle(ctx, fence, ticket, m.ID, outcome), nil
+}
+
+// settle records an outcome and says what becomes of the ticket that led to it.
+func (d *Dispatcher) settle(ctx context.Context, fence gateway.Fence, ticket gateway.Ticket, id string, o gateway.Outcome) gateway.Verdict {
+	stored, err := d.record(ctx, fence, id, o)
 	switch {
 	case errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}):
 		return gateway.Verdict{Kind: gateway.VerdictDone} // its tenant was deleted
 	case err != nil:
-		d.keep(fence.TenantKey, m.ID, outcome)
+		d.keep(fence.TenantKey, id, o)
 		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
 	}
 	return d.verdict(ctx, ticket, &stored)
@@ -189,7 +208,7 @@ func (d *Dispatcher) verdict(ctx context.Context, ticket gateway.Ticket, m *gate
 func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gateway.Message) (outcome gateway.Outcome) {
 	defer func() {
 		if p := recover(); p != nil { // else the message would stay in this process' hand until it ends
-			d.Log.Error("the handling of a message panicked", "messageId", m.ID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			d.Log.Error("the handling of a message panicked", "tenant", m.TenantID, "messageId", m.ID, "panic", gateway.PanicCause(p), "stack", string(debug.Stack()))
 			failed := &gateway.SendError{Cause: gateway.CauseInternal, OnWire: true, Err: errors.New("panic around the send")}
 			outcome = d.at(m, classify(failed), d.Clock().Add(d.backoff(m.Attempts)))
 		}
@@ -237,7 +256,7 @@ func (d *Dispatcher) send(ctx context.Context, fence gateway.Fence, m *gateway.M
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
-			d.Log.Error("a send panicked", "messageId", m.ID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			d.Log.Error("a send panicked", "tenant", m.TenantID, "messageId", m.ID, "panic", gateway.PanicCause(p), "stack", string(debug.Stack()))
 			err = &gateway.SendError{Cause: gateway.CauseInternal, OnWire: true, Err: errors.New("panic during the send")}
 		}
 	}()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,6 +229,10 @@ func TestAPanicOfTheSessionIsAFailedAttempt(t *testing.T) {
 	}
 	if got := w.stored(m); !got.Uncertain || got.Attempts != 1 || got.InFlight != "" {
 		t.Fatalf("%+v", got)
+	}
+	log := w.log.String()
+	if !strings.Contains(log, `"panic":"string"`) || !strings.Contains(log, `"tenant":"algo"`) || strings.Contains(log, "boom") {
+		t.Errorf("logged: %s", log)
 	}
 }
 

@@ -1,9 +1,11 @@
 package dispatch_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -29,6 +31,7 @@ type world struct {
 	tenant gateway.Tenant
 	fence  gateway.Fence
 	made   int
+	log    bytes.Buffer
 
 	mu   sync.Mutex
 	now  time.Time
@@ -37,6 +40,11 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldWith(t, dispatch.Options{})
+}
+
+func newWorldWith(t *testing.T, options dispatch.Options) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), queue: &delayed{}}
 	var err error
@@ -49,10 +57,12 @@ func newWorld(t *testing.T) *world {
 	must(t, err)
 	w.fence = sessions[0].Fence()
 	w.ledger = &brokenLedger{Ledger: ledger.New(w.store, w.clock)}
+	options.SendTimeout, options.StorePause = 5*time.Second, 5*time.Millisecond
 	w.Dispatcher = dispatch.New(dispatch.Deps{
 		Ledger: w.ledger, Sender: w, Sessions: w, Contacts: w.store, Queue: w.queue, Clock: w.clock,
 		Rand:    func() float64 { return 0.5 },
-		Options: dispatch.Options{SendTimeout: 5 * time.Second, StorePause: 5 * time.Millisecond},
+		Log:     slog.New(slog.NewJSONHandler(&w.log, nil)),
+		Options: options,
 	})
 	w.succeed()
 	return w
@@ -126,9 +136,14 @@ func (w *world) restriction() gateway.Restriction {
 
 func (w *world) accept(to string) *gateway.Message {
 	w.t.Helper()
+	return w.acceptFor(w.tenant, to)
+}
+
+func (w *world) acceptFor(tenant gateway.Tenant, to string) *gateway.Message {
+	w.t.Helper()
 	w.made++
 	m := &gateway.Message{
-		ID: fmt.Sprintf("m%03d", w.made), TenantKey: w.tenant.Key, TenantID: w.tenant.ID, To: to,
+		ID: fmt.Sprintf("m%03d", w.made), TenantKey: tenant.Key, TenantID: tenant.ID, To: to,
 		Type: gateway.TypeText, Text: "hello", Priority: gateway.PriorityNormal, WhatsAppID: fmt.Sprintf("3EB0%03d", w.made),
 		Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, CreatedAt: w.clock(), ExpiresAt: w.clock().Add(100 * time.Hour),
 	}
@@ -154,6 +169,8 @@ type brokenLedger struct {
 	mu       sync.Mutex
 	failures int
 	persist  bool // the outcome is written although an error is returned
+	panics   bool // the next claim panics
+	alone    bool // the next claim of one that must be alone
 }
 
 var errBroken = errors.New("the database does not answer")
@@ -162,6 +179,32 @@ func (l *brokenLedger) breakNext(n int, persist bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failures, l.persist = n, persist
+}
+
+// panicNext makes the next claim panic, or the next one that is to be alone.
+func (l *brokenLedger) panicNext(alone bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.panics, l.alone = !alone, alone
+}
+
+func (l *brokenLedger) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error) {
+	l.mayPanic(&l.panics)
+	return l.Ledger.Claim(ctx, f, ticket, instance)
+}
+
+func (l *brokenLedger) ClaimAlone(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error) {
+	l.mayPanic(&l.alone)
+	return l.Ledger.ClaimAlone(ctx, f, ticket, instance)
+}
+
+func (l *brokenLedger) mayPanic(now *bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if *now {
+		*now = false
+		panic("a bug")
+	}
 }
 
 func (l *brokenLedger) Record(ctx context.Context, f gateway.Fence, id string, o gateway.Outcome) (gateway.Message, error) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"runtime"
 )
 
 // Code is a stable, machine-readable name of a failure. Every code a caller can meet is catalogued in
@@ -113,4 +114,13 @@ func CodeOf(err error) Code {
 		return e.Code
 	}
 	return CodeInternal
+}
+
+// PanicCause names the value of a panic for the log. Only the runtime's own errors are told in words: another value could
+// quote a message.
+func PanicCause(value any) string {
+	if err, ok := value.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", value)
 }

@@ -6,11 +6,18 @@ import (
 	"time"
 )
 
-// MaxDeaths is how often the process may die with a message in hand before the message is convicted as poison.
-const MaxDeaths = 3
+// A process that dies has many messages in hand, and one of them at most is to blame. So after AloneAfter deaths a message is
+// claimed only when its process has no other one in hand, and the death after that convicts it as poison.
+const (
+	AloneAfter = 2
+	MaxDeaths  = AloneAfter + 1
+)
 
-// ErrNotDue is returned for a claim of a message that is finished, in hand, or to be tried later.
-var ErrNotDue = errors.New("the message is not due")
+// Why a message cannot be claimed.
+var (
+	ErrNotDue   = errors.New("the message is not due")                                              // finished, in hand, or to be tried later
+	ErrNotAlone = errors.New("processes died with the message in hand: it may only be tried alone") // see BeginAlone
+)
 
 // This file is the status machine: pure functions that change a Message and return the rows to add to its history.
 // The ledger runs them inside a transaction on the stored row; none of them does I/O, and each leaves the message
@@ -24,8 +31,16 @@ func (m *Message) Due(now time.Time) bool {
 }
 
 // Begin claims m for one attempt by the process instance. The caller must hold the lease of the tenant's session.
-// ErrNotDue when m is not Due.
+// ErrNotDue when m is not Due, ErrNotAlone when it takes BeginAlone.
 func (m *Message) Begin(now time.Time, instance string) ([]Event, error) {
+	if m.Due(now) && m.Deaths >= AloneAfter {
+		return nil, ErrNotAlone
+	}
+	return m.BeginAlone(now, instance)
+}
+
+// BeginAlone is Begin for a process that has no other message in hand, and takes none before m is recorded.
+func (m *Message) BeginAlone(now time.Time, instance string) ([]Event, error) {
 	if instance == "" {
 		return nil, Errorf(CodeInternal, "a claim needs the name of its process instance")
 	}
@@ -137,7 +152,7 @@ func (m *Message) Abandon(now time.Time, instance string) []Event {
 	if m.Deaths >= MaxDeaths {
 		m.settle(now)
 		m.FailedAt = now
-		m.Error = &Failure{Code: CodePoison, Message: fmt.Sprintf("The process died %d times while it sent this message.", m.Deaths)}
+		m.Error = &Failure{Code: CodePoison, Message: fmt.Sprintf("The process died %d times while it sent this message, the last time with no other in hand.", m.Deaths)}
 		return []Event{m.move(now, StatusFailed, m.Error.Message)}
 	}
 	m.Phase = PhaseOffline

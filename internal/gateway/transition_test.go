@@ -55,8 +55,10 @@ func TestStatusNeverMovesBackwards(t *testing.T) {
 			var err error
 			instance := rapid.SampledFrom([]string{"p1", "p2"}).Draw(t, "instance")
 			switch rapid.IntRange(0, 6).Draw(t, "step") {
-			case 0, 1:
+			case 0:
 				events, err = m.Begin(now, instance)
+			case 1:
+				events, err = m.BeginAlone(now, instance)
 			case 2, 3:
 				events = m.Apply(now, instance, drawOutcome(t, now))
 			case 4:
@@ -323,11 +325,18 @@ func TestExpiryNeverClaimsThatNothingWasSent(t *testing.T) {
 	}
 }
 
-func TestThirdDeathConvicts(t *testing.T) {
+func TestThirdDeathAloneConvicts(t *testing.T) {
 	t.Parallel()
 	m := queued()
 	for death := 1; death <= MaxDeaths; death++ {
-		if _, err := m.Begin(start, "p"); err != nil {
+		begin := m.Begin
+		if death > AloneAfter {
+			if before := *m; !errors.Is(second(m.Begin(start, "p")), ErrNotAlone) || *m != before {
+				t.Fatalf("claimed beside others after %d deaths: %+v", m.Deaths, m)
+			}
+			begin = m.BeginAlone
+		}
+		if _, err := begin(start, "p"); err != nil {
 			t.Fatal(err)
 		}
 		if m.Abandon(start, "p") != nil {
@@ -346,6 +355,68 @@ func TestThirdDeathConvicts(t *testing.T) {
 	if m.Status != StatusFailed || m.Error.Code != CodePoison {
 		t.Fatalf("%+v", m)
 	}
+	for _, begin := range []func(time.Time, string) ([]Event, error){m.Begin, m.BeginAlone} {
+		if _, err := begin(start, "p"); !errors.Is(err, ErrNotDue) {
+			t.Fatalf("claimed after its end: %v", err)
+		}
+	}
+}
+
+func second(_ []Event, err error) error { return err }
+
+// TestBystandersAreNotConvicted lets two processes claim messages as the dispatcher does, and die with any of them in hand: a
+// message is convicted at its third death and no other, and it died that one alone.
+func TestBystandersAreNotConvicted(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		messages, deaths := make([]*Message, 5), make([]int, 5)
+		for i := range messages {
+			messages[i] = queued()
+		}
+		hands := [2][]int{}  // the messages that each process has in hand
+		alone := [2]bool{}   // it has one, alone
+		lives := [2]string{} // the process that dies comes back under another name
+		for p := range lives {
+			lives[p] = string(rune('a' + p))
+		}
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			p := rapid.IntRange(0, 1).Draw(t, "process")
+			i := rapid.IntRange(0, len(messages)-1).Draw(t, "message")
+			switch rapid.IntRange(0, 9).Draw(t, "step") {
+			case 0:
+				for _, i := range hands[p] {
+					messages[i].Abandon(start, "heir of "+lives[p])
+					deaths[i]++
+					if messages[i].Status == StatusFailed && (len(hands[p]) != 1 || !alone[p]) {
+						t.Fatalf("message %d is convicted of a death that %v died with it", i, hands[p])
+					}
+				}
+				hands[p], alone[p], lives[p] = nil, false, lives[p]+"'"
+			case 1:
+				if slices.Contains(hands[p], i) {
+					messages[i].Apply(start, lives[p], Outcome{Kind: OutcomeRetry, RetryAt: start})
+					hands[p], alone[p] = slices.DeleteFunc(hands[p], func(n int) bool { return n == i }), false
+				}
+			default:
+				if alone[p] {
+					break
+				}
+				_, err := messages[i].Begin(start, lives[p])
+				if errors.Is(err, ErrNotAlone) && len(hands[p]) == 0 {
+					_, err = messages[i].BeginAlone(start, lives[p])
+					alone[p] = err == nil
+				}
+				if err == nil {
+					hands[p] = append(hands[p], i)
+				}
+			}
+			for i, m := range messages {
+				if m.Deaths != deaths[i] || (m.Error != nil && m.Error.Code == CodePoison) != (deaths[i] == MaxDeaths) {
+					t.Fatalf("after %d deaths message %d is %+v", deaths[i], i, m)
+				}
+			}
+		}
+	})
 }
 
 // A receipt can be faster than the record of the attempt, and the process can die in between.

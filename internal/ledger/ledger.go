@@ -48,8 +48,20 @@ func New(store Store, clock func() time.Time) *Ledger { return &Ledger{store: st
 
 // Claim begins an attempt of the message that ticket entitles to, which need not be the ticket's own (an older one of
 // its lane goes first), and returns it in the hands of instance, which must be the owner of the lease f. nil when
-// there is nothing to do. A message that is too late is ended instead, and the next one claimed. gateway.ErrFenced.
+// there is nothing to do. A message that is too late is ended instead, and the next one claimed. gateway.ErrFenced;
+// gateway.ErrNotAlone when the message takes ClaimAlone.
 func (l *Ledger) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error) {
+	return l.claim(ctx, f, ticket, instance, (*gateway.Message).Begin)
+}
+
+// ClaimAlone is Claim for a process that has no other message in hand, and claims none before this one is recorded.
+func (l *Ledger) ClaimAlone(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error) {
+	return l.claim(ctx, f, ticket, instance, (*gateway.Message).BeginAlone)
+}
+
+func (l *Ledger) claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string,
+	begin func(*gateway.Message, time.Time, string) ([]gateway.Event, error),
+) (*gateway.Message, error) {
 	if instance != f.Owner {
 		return nil, fmt.Errorf("claim message: the lease belongs to %s, not to %s", f.Owner, instance)
 	}
@@ -62,7 +74,7 @@ func (l *Ledger) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Tick
 				return m.Expire(now), nil
 			}
 			ended = false
-			return m.Begin(now, instance)
+			return begin(m, now, instance)
 		})
 		if errors.Is(err, gateway.ErrNotDue) {
 			return nil, nil // by our clock; the store's was ahead of it

@@ -257,6 +257,37 @@ func TestRecordAfterTheLeaseIsLost(t *testing.T) {
 	}
 }
 
+// A message that two processes died of is not claimed beside others, and does not let newer ones pass either.
+func TestClaimAfterTwoDeathsMustBeAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	first, next := w.accept(nil), w.accept(nil)
+	for death := 1; death <= gateway.AloneAfter; death++ {
+		w.claim(first)
+		must(t, w.store.ReleaseSessions(ctx, w.fence.Owner))
+		w.fence = w.acquire(fmt.Sprintf("heir %d", death))
+		if got, err := w.Abandon(ctx, w.fence, first.ID, w.fence.Owner); err != nil || got.Deaths != death {
+			t.Fatalf("taken over as %+v, %v", got, err)
+		}
+	}
+	for _, m := range []*gateway.Message{first, next} {
+		if got, err := w.Claim(ctx, w.fence, ticket(m), w.fence.Owner); got != nil || !errors.Is(err, gateway.ErrNotAlone) {
+			t.Fatalf("claimed %+v, %v", got, err)
+		}
+	}
+	got, err := w.ClaimAlone(ctx, w.fence, ticket(next), w.fence.Owner)
+	if err != nil || got == nil || got.ID != first.ID {
+		t.Fatalf("claimed %+v, %v", got, err)
+	}
+	must(t, w.store.ReleaseSessions(ctx, w.fence.Owner))
+	w.fence = w.acquire("the last heir")
+	if got, err := w.Abandon(ctx, w.fence, first.ID, w.fence.Owner); err != nil || got.Status != gateway.StatusFailed || got.Error.Code != gateway.CodePoison {
+		t.Fatalf("taken over as %+v, %v", got, err)
+	}
+	w.claim(next)
+}
+
 func TestClaimPassesOverWhatIsTooLate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

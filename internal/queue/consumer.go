@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -199,12 +197,7 @@ func (c *consumer) process(task *asynq.Task) (back bool, err error) {
 func (c *consumer) call(ticket gateway.Ticket) (verdict gateway.Verdict) {
 	defer func() {
 		if p := recover(); p != nil {
-			// Only the runtime's own errors are told in words: another panic's value could quote a message.
-			cause := fmt.Sprintf("%T", p)
-			if err, ok := p.(runtime.Error); ok {
-				cause = err.Error()
-			}
-			c.log.Error("a handler panicked", "messageId", ticket.MessageID, "panic", cause, "stack", string(debug.Stack()))
+			c.log.Error("a handler panicked", "messageId", ticket.MessageID, "panic", gateway.PanicCause(p), "stack", string(debug.Stack()))
 			verdict = gateway.Verdict{Kind: gateway.VerdictRetry, Delay: c.opts.PanicDelay}
 		}
 	}()

@@ -178,7 +178,7 @@ func (a *actor) contained(do func()) (panicked bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			panicked = true
-			a.log.Error("panic in a session", "panic", p, "stack", string(debug.Stack()))
+			a.log.Error("panic in a session", "panic", gateway.PanicCause(p), "stack", string(debug.Stack()))
 		}
 	}()
 	do()
