@@ -84,7 +84,8 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 		}
 		delete(tx.lastSeq, key) // nothing more is accepted, not in this transaction either
 		for _, query := range []string{
-			`UPDATE bulks SET status = 'discarding' WHERE tenant_key = $1 AND status = 'staging'`, // no more is stored for it
+			// No more is stored for a bulk that is being made.
+			`UPDATE bulks SET status = 'discarding' WHERE tenant_key = $1 AND status = 'staging'`,
 			`DELETE FROM sessions WHERE tenant_key = $1`, // first: a command cannot be added without it
 			`DELETE FROM commands WHERE tenant_key = $1`,
 			`DELETE FROM api_keys WHERE tenant_key = $1`,

@@ -50,14 +50,14 @@ func Run(t *testing.T, open Opener) {
 		{"SessionIsWrittenByItsOwner", testUpdateSession},
 		{"CommandsReachTheOwnerOnce", testCommands},
 		{"TenantsAreIsolated", testIsolation},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
 		{"BulkAppearsAtOnce", testBulkAppearsAtOnce},
 		{"BulkIsDiscardedWhole", testBulkDiscarded},
 		{"BulkIsReleasedInOrderUpToTheWindow", testBulkRelease},
 		{"BulkIsCanceledInStepsAndSettled", testBulkEnds},
 		{"BulkCompletesItsKeyOnce", testBulkCompletesItsKey},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			test.run(t, open)
 		})
