@@ -22,7 +22,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	}
 	server, err := httpapi.New(httpapi.Deps{ //nolint:contextcheck // each request brings its own
 		Store:   h.commanded(),
-		Intake:  intake.New(intake.Deps{Store: h.store, Queue: h.queue, Media: h.blobs, Log: h.log}),
+		Intake:  intake.New(intake.Deps{Store: h.database, Queue: h.tickets, Media: h.blobs, Log: h.log}),
 		Ledger:  h.ledger,
 		Media:   base64Files{h.blobs},
 		Tenants: tenants{h},
@@ -45,9 +45,9 @@ type commandStore struct {
 
 func (h *Hub) commanded() httpapi.Store {
 	if h.worker == nil {
-		return h.store
+		return h.database
 	}
-	return commandStore{h.store, h.worker.sessions.Kick}
+	return commandStore{h.database, h.worker.sessions.Kick}
 }
 
 func (s commandStore) CreateTenant(ctx context.Context, id, name string) (gateway.Tenant, error) {

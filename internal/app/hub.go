@@ -40,6 +40,9 @@ type Options struct {
 	Reconnect   time.Duration // base of the backoff between connections; 0: the default of the session room
 	RetryBase   time.Duration // first backoff; 0: dispatch's default
 	PairTimings wa.PairTimings
+
+	Database func(Database) Database // put between the rooms and the store; nil: nothing
+	Tickets  func(Tickets) Tickets   // likewise the queue
 }
 
 // Hub is one running process of the hub: the API, the worker, or both.
@@ -51,9 +54,11 @@ type Hub struct {
 	instance string // names this process as an owner of leases
 
 	store     *store.Store
+	database  Database // what the rooms see of store
 	blobs     *media.Store
 	redis     redis.UniversalClient
 	queue     *queue.Queue
+	tickets   Tickets // what the rooms see of queue
 	ledger    *ledger.Ledger
 	worker    *worker       // nil in an API that has REDIS_URL
 	simulator *wasim.Server // in the sandbox only
@@ -177,7 +182,8 @@ func (h *Hub) openStore(ctx context.Context) error {
 	}
 	h.store = st
 	h.onStop("database", briefStop, func(context.Context) error { return st.Close() })
-	h.ledger = ledger.New(st, time.Now)
+	h.database = between[Database](st, h.opts.Database)
+	h.ledger = ledger.New(h.database, time.Now)
 	if err := st.StampMode(ctx, string(h.cfg.Mode())); err != nil {
 		return err
 	}
@@ -211,6 +217,7 @@ func (h *Hub) openQueue(ctx context.Context) error {
 	}
 	h.onStop("redis", briefStop, func(context.Context) error { return disconnect() })
 	h.queue = queue.New(h.redis, queue.Options{Log: h.log, Grace: sendGrace})
+	h.tickets = between[Tickets](h.queue, h.opts.Tickets)
 	if err := h.queue.Start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}

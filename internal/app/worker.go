@@ -10,7 +10,6 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/relay"
 	"github.com/wapro/hub/internal/session"
-	"github.com/wapro/hub/internal/store"
 	"github.com/wapro/hub/internal/wa"
 )
 
@@ -46,11 +45,11 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		return fmt.Errorf("name this machine: %w", err)
 	}
 	w := &worker{}
-	if w.relay, err = relay.New(h.store, h.ledger, h.queue, relay.Options{Instance: h.instance, Log: h.log}); err != nil {
+	if w.relay, err = relay.New(h.database, h.ledger, h.tickets, relay.Options{Instance: h.instance, Log: h.log}); err != nil {
 		return err
 	}
 	w.sessions = session.New(session.Deps{
-		Store: h.store,
+		Store: h.database,
 		Clients: func(ctx context.Context, s gateway.Session, on func(context.Context, gateway.ClientEvent) error) (session.Client, error) {
 			client, err := clients.New(ctx, s, on)
 			if err != nil {
@@ -70,7 +69,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		Timings:        session.Timings{BackoffBase: h.opts.Reconnect},
 	})
 	w.dispatch = dispatch.New(dispatch.Deps{
-		Ledger: h.ledger, Sender: w.sessions, Sessions: restrictions{h.store, w.sessions}, Queue: h.queue, Contacts: h.store,
+		Ledger: h.ledger, Sender: w.sessions, Sessions: restrictions{h.database, w.sessions}, Queue: h.tickets, Contacts: h.database,
 		Log: h.log, Options: dispatch.Options{SendTimeout: h.opts.SendTimeout, RetryBase: h.opts.RetryBase},
 	})
 	h.worker = w
@@ -112,14 +111,3 @@ func (l lanes) Open(fence gateway.Fence) {
 
 // Close ends consuming and waits for the message in hand.
 func (l lanes) Close(tenantKey int64) { l.hub.queue.Close(tenantKey) }
-
-// restrictions reads a session from the store and writes its restriction through its owner.
-type restrictions struct {
-	*store.Store
-	owner *session.Supervisor
-}
-
-// SetRestriction implements dispatch.Sessions.
-func (r restrictions) SetRestriction(ctx context.Context, f gateway.Fence, restriction gateway.Restriction) error {
-	return r.owner.SetRestriction(ctx, f, restriction)
-}

@@ -51,6 +51,11 @@ func WithTimeouts(ack, send time.Duration) Option {
 	return func(w *World) { w.options.AckTimeout, w.options.SendTimeout = ack, send }
 }
 
+// WithFailures puts something between the rooms of each hub and its store and queue.
+func WithFailures(database func(app.Database) app.Database, tickets func(app.Tickets) app.Tickets) Option {
+	return func(w *World) { w.options.Database, w.options.Tickets = database, tickets }
+}
+
 // Start starts a World whose tenant algo is not paired yet.
 func Start(t testing.TB, shape Shape, options ...Option) *World {
 	t.Helper()
