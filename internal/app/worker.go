@@ -83,13 +83,17 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	return nil
 }
 
-// lookup finds the message a recipient's phone asks for again.
-func (h *Hub) lookup(ctx context.Context, tenantKey int64, stanzaID string) (*gateway.Message, error) {
+// lookup finds the message a recipient's phone asks for again, and what it was sent as.
+func (h *Hub) lookup(ctx context.Context, tenantKey int64, stanzaID string) (*gateway.Message, []byte, error) {
 	m, err := h.store.MessageByStanza(ctx, tenantKey, stanzaID)
 	if errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
-		return nil, nil //nolint:nilnil // no such message is an answer, as wa.Lookup says
+		return nil, nil, nil
 	}
-	return &m, err
+	if err != nil {
+		return nil, nil, err
+	}
+	content, err := h.store.SentContent(ctx, tenantKey, stanzaID)
+	return &m, content, err
 }
 
 // lanes lets a session's queues be consumed while it is online.

@@ -137,6 +137,11 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 			if err != nil || n > 0 {
 				return err
 			}
+			n, err = tx.exec(`DELETE FROM sent_contents WHERE tenant_key = $1 AND stanza_id IN (
+				SELECT stanza_id FROM sent_contents WHERE tenant_key = $1 LIMIT $2)`, key, purgeChunk)
+			if err != nil || n > 0 {
+				return err
+			}
 			left = false
 			if _, err := tx.exec(`DELETE FROM bulks WHERE tenant_key = $1`, key); err != nil {
 				return err

@@ -25,6 +25,10 @@ type Database interface {
 	CheckFenceIn(ctx context.Context, tx interface {
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	}, fence gateway.Fence) error
+	// KeepSentIn stores what a media message goes out as, in tx, a transaction on Writer. A later one replaces it.
+	KeepSentIn(ctx context.Context, tx interface {
+		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	}, tenantKey int64, stanzaID string, content []byte) error
 	Writer() *sql.DB
 	Dialect() string
 }
@@ -34,8 +38,9 @@ type Media interface {
 	Open(ctx context.Context, sha256 string) (*os.File, error)
 }
 
-// Lookup finds a tenant's message by its stanza id; nil when there is none.
-type Lookup func(ctx context.Context, tenantKey int64, stanzaID string) (*gateway.Message, error)
+// Lookup finds a tenant's message by its stanza id, nil when there is none, and what KeepSentIn stored for it, nil when there
+// is nothing.
+type Lookup func(ctx context.Context, tenantKey int64, stanzaID string) (m *gateway.Message, content []byte, err error)
 
 // Options configure a Factory. Zero durations mean the defaults.
 type Options struct {
@@ -133,6 +138,9 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 		},
 		transact: func(ctx context.Context, do func(context.Context) error) error {
 			return f.db.DoTxn(ctx, nil, contained(do))
+		},
+		keep: func(ctx context.Context, stanzaID string, content []byte) error {
+			return f.opts.Database.KeepSentIn(ctx, f.db.Execable(ctx), session.TenantKey, stanzaID, content)
 		},
 		known: newIdentityCache(),
 		seen:  loginSeen,

@@ -24,6 +24,8 @@ type proof struct {
 	require string // the address without which the send must not go out, empty for a group
 
 	mu        sync.Mutex
+	stanzaID  string
+	content   []byte // to be stored before the message is on the wire; nil when there is nothing, or it is stored
 	addresses map[string]*addressProof
 	persisted bool
 	storeErr  error // the first failure of the Signal stores
@@ -58,6 +60,23 @@ func (p *proof) at(address string) *addressProof {
 		p.addresses[address] = a
 	}
 	return a
+}
+
+// toKeep is what is still to be stored, and under which stanza id.
+func (p *proof) toKeep() (stanzaID string, content []byte) {
+	if p == nil {
+		return "", nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stanzaID, p.content
+}
+
+// kept notes that what toKeep told is stored.
+func (p *proof) kept() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.content = nil
 }
 
 // begin notes which addresses have a session already.

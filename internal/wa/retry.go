@@ -2,21 +2,29 @@ package wa
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"runtime/debug"
 	"time"
 
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/wa/convert"
 )
 
-// lookupTimeout bounds the search for a message that a phone wants again.
-const lookupTimeout = 5 * time.Second
+// How long a message that a phone asks for again is looked for while the database does not answer, and the pauses between.
+const (
+	lookupPatience   = 30 * time.Second
+	lookupFirstPause = 50 * time.Millisecond
+	lookupLastPause  = 2 * time.Second
+)
 
-// messageForRetry rebuilds a message that a phone could not decrypt and asks for again, when whatsmeow does not remember it,
-// after a restart for example. Only text can be rebuilt from its row: the keys of an upload are not kept.
+// messageForRetry is the message that a phone could not decrypt and asks for again, when whatsmeow does not remember it: it
+// remembers the last 256, in memory. A text is built from its row as it was for its send; of media the very protobuf that was
+// sent is stored, for the keys of an upload are in it.
 func (c *Client) messageForRetry(requester, to types.JID, id types.MessageID) (msg *waE2E.Message) {
 	if c.opts.Lookup == nil {
 		return nil
@@ -27,17 +35,65 @@ func (c *Client) messageForRetry(requester, to types.JID, id types.MessageID) (m
 			msg = nil
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout) // whatsmeow passes none
+	parent := context.Background() // whatsmeow passes none
+	c.mu.Lock()
+	if c.conn != nil {
+		parent = c.conn.ctx
+	}
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(parent, lookupPatience)
 	defer cancel()
-	m, err := c.opts.Lookup(ctx, c.tenantKey, id)
+	m, content, err := c.lookup(ctx, id)
 	if err != nil {
-		c.log.Warn("look up a message that a phone asks for again", "error", err)
+		// whatsmeow acknowledges the request whatever comes of it, and then the phone would wait for ever. Without a connection it
+		// cannot, and WhatsApp delivers the request again.
+		c.log.Warn("cannot look up a message that a phone asks for again", "error", err)
+		if parent.Err() == nil {
+			c.drop(gateway.ReasonConnectionLost)
+		}
 		return nil
 	}
-	if m == nil || m.Type != gateway.TypeText || !c.mayAskAgain(ctx, m, requester, to) {
+	if m == nil || !c.mayAskAgain(ctx, m, requester, to) {
 		return nil
 	}
-	return convert.Text(m.Text)
+	if msg, err = contentOf(m, content); err != nil {
+		c.log.Warn("a phone asks in vain for a message again", "message", m.ID, "error", err)
+	}
+	return msg
+}
+
+// lookup asks until the database answers or ctx ends.
+func (c *Client) lookup(ctx context.Context, id types.MessageID) (*gateway.Message, []byte, error) {
+	for pause := lookupFirstPause; ; pause = min(2*pause, lookupLastPause) {
+		m, content, err := c.opts.Lookup(ctx, c.tenantKey, id)
+		if err == nil {
+			return m, content, nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, nil, err
+		}
+	}
+}
+
+var errNotKept = errors.New("what it was sent as is not kept, or no longer")
+
+// contentOf is what m was sent as.
+func contentOf(m *gateway.Message, content []byte) (*waE2E.Message, error) {
+	if m.Type == gateway.TypeText {
+		return convert.Text(m.Text), nil
+	}
+	if content == nil {
+		return nil, errNotKept
+	}
+	msg := &waE2E.Message{}
+	if err := proto.Unmarshal(content, msg); err != nil {
+		return nil, fmt.Errorf("decode what it was sent as: %w", err)
+	}
+	return msg, nil
 }
 
 // mayAskAgain reports whether the message m went to the chat to, or to its other name: a stanza id alone, which members of a group

@@ -12,6 +12,7 @@ import (
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/wa/convert"
@@ -90,6 +91,12 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 	msg, err := c.build(ctx, m, a)
 	if err != nil {
 		return gateway.Sent{}, err
+	}
+	if m.Type != gateway.TypeText { // a text is rebuilt from its row
+		a.proof.stanzaID = m.WhatsAppID
+		if a.proof.content, err = proto.Marshal(msg); err != nil {
+			return gateway.Sent{}, fmt.Errorf("encode the message: %w", err)
+		}
 	}
 	if err := fence(ctx); err != nil {
 		return gateway.Sent{}, fmt.Errorf("check the lease before the send: %w", err)

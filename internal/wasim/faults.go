@@ -32,6 +32,9 @@ const (
 	UpgradeError     FaultKind = "upgrade_error"      // answer the web socket upgrade with HTTP status Code
 	UploadError      FaultKind = "upload_error"       // answer a media upload with HTTP status Code
 	Latency          FaultKind = "latency"            // delay every frame by Delay each way, until cleared or for Expire
+	// Undecryptable: a recipient's phone cannot decrypt a message and asks for it again, after Delay. A group's message is one for
+	// each member.
+	Undecryptable FaultKind = "undecryptable"
 )
 
 // Conflicts of a stream error.
@@ -75,7 +78,7 @@ func (f *Fault) forAccount(number string) bool { return f.Account == "" || f.Acc
 func (f *Fault) check() error {
 	f.Account, f.To = digits(f.Account), digits(f.To)
 	switch f.Kind {
-	case DropBeforeAccept, DropAfterAccept, WithholdAck, PHashMismatch, IQSilent, Drop:
+	case DropBeforeAccept, DropAfterAccept, WithholdAck, PHashMismatch, IQSilent, Drop, Undecryptable:
 	case AckError, IQError, LoginFailure:
 		if f.Code <= 0 {
 			return fmt.Errorf("a fault of kind %s needs a code", f.Kind)
@@ -325,6 +328,11 @@ func describeMessage(n *waBinary.Node, to types.JID) stanzaInfo {
 		q.about = append(q.about, pn)
 	}
 	return q
+}
+
+// describeArrival is for a message that has reached a phone.
+func describeArrival(phone *account) stanzaInfo {
+	return stanzaInfo{tag: "message", names: []string{"message"}, about: []types.JID{phone.lidJID(0), phone.pnJID(0)}}
 }
 
 // describeConfirmation is for the receipts and acks of clients, which a script can lose.

@@ -48,8 +48,9 @@ type Shown struct {
 
 // reaction is what a phone does about a message it got.
 type reaction struct {
-	retry int    // > 0: the number of the retry receipt it sends instead of any other
-	first *Shown // shown for the first time, nil for a repetition
+	retry int           // > 0: the number of the retry receipt it sends instead of any other
+	after time.Duration // until it sends that
+	first *Shown        // shown for the first time, nil for a repetition
 }
 
 // incoming is one message as it reaches a phone.
@@ -72,13 +73,20 @@ func (s *Server) deliverToPhone(b *batch, r *routing, p part, at time.Time) erro
 		return err
 	}
 	if did.retry > 0 {
-		return s.requestRetry(b, in, did.retry)
+		return s.requestRetry(b, in, did)
 	}
 	return s.confirmDelivery(b, in, did.first)
 }
 
 // receive decrypts a message and shows it, unless it was shown before.
 func (a *account) receive(b *batch, s *Server, in incoming) (reaction, error) {
+	if in.phone != in.r.sender {
+		if f := s.faults.takeFor(in.r.sender.number, describeArrival(a), Undecryptable); f != nil {
+			did := a.refuse(s, in, errScripted)
+			did.after = f.Delay
+			return did, nil
+		}
+	}
 	shown := a.seen[in.seenKey()]
 	var content *waE2E.Message
 	for _, enc := range in.encs {
@@ -108,6 +116,8 @@ func (a *account) receive(b *batch, s *Server, in incoming) (reaction, error) {
 	b.after(a.changed.notify)
 	return reaction{first: shown}, a.saveShown(b, shown)
 }
+
+var errScripted = errors.New("a scripted fault")
 
 // refuse is how a phone reacts to a message it cannot decrypt.
 func (a *account) refuse(s *Server, in incoming, err error) reaction {

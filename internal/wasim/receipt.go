@@ -23,6 +23,11 @@ type dueReceipt struct {
 	ID     string    `json:"id"`
 	Type   string    `json:"type,omitempty"`
 
+	// Of a retry receipt only.
+	Device uint16    `json:"device,omitempty"` // of the sender
+	Count  int       `json:"count,omitempty"`
+	Chat   types.JID `json:"chat,omitzero"` // of a copy of what the own phone's companion sent
+
 	seq uint64
 }
 
@@ -99,26 +104,43 @@ func (s *Server) sendReceipt(b *batch, r dueReceipt) error {
 	return nil
 }
 
-// requestRetry makes a phone ask the sending device to encrypt a message again; from the second time on it brings the keys
-// for a new session.
-func (s *Server) requestRetry(b *batch, in incoming, count int) error {
-	d := in.r.sender.device(in.r.device)
+// requestRetry makes a phone ask the sending device to encrypt a message again, at once or later.
+func (s *Server) requestRetry(b *batch, in incoming, did reaction) error {
+	r := dueReceipt{
+		At: in.at.Add(did.after), Phone: in.phone.number, Sender: in.r.sender.number, ID: in.r.id, Type: string(types.ReceiptTypeRetry),
+		Device: in.r.device, Count: did.retry,
+	}
+	switch {
+	case in.r.group != nil:
+		r.Group = in.r.group.user
+	case in.phone == in.r.sender:
+		r.Chat = in.r.to.ToNonAD()
+	}
+	if did.after > 0 {
+		return s.receipts.schedule(b, r)
+	}
+	return s.sendRetry(b, in.phone, in.r.sender, r)
+}
+
+// sendRetry queues a retry receipt for the sending device; from the second one on it brings the keys for a new session. The
+// caller holds the phone's lock.
+func (s *Server) sendRetry(b *batch, phone, sender *account, r dueReceipt) error {
+	d := sender.device(r.Device)
 	if d == nil {
 		return nil
 	}
-	phone := in.phone
-	attrs := waBinary.Attrs{"id": in.r.id, "t": in.at.Unix(), "type": string(types.ReceiptTypeRetry), "from": phone.lidJID(0)}
+	attrs := waBinary.Attrs{"id": r.ID, "t": r.At.Unix(), "type": r.Type, "from": phone.lidJID(0)}
 	switch {
-	case in.r.group != nil:
-		attrs["from"], attrs["participant"] = in.r.group.jid(), phone.lidJID(0)
-	case phone == in.r.sender:
-		attrs["recipient"] = in.r.to.ToNonAD()
+	case r.Group != "":
+		attrs["from"], attrs["participant"] = groupJID(r.Group), phone.lidJID(0)
+	case phone == sender:
+		attrs["recipient"] = r.Chat
 	}
 	content := []waBinary.Node{
-		{Tag: "retry", Attrs: waBinary.Attrs{"count": count, "id": in.r.id, "t": in.at.Unix(), "v": "1"}},
+		{Tag: "retry", Attrs: waBinary.Attrs{"count": r.Count, "id": r.ID, "t": r.At.Unix(), "v": "1"}},
 		{Tag: "registration", Content: binary.BigEndian.AppendUint32(nil, phone.phone.RegistrationID)},
 	}
-	if count > 1 {
+	if r.Count > 1 {
 		keys, err := phone.keyNodes()
 		if err != nil {
 			return err
@@ -129,6 +151,11 @@ func (s *Server) requestRetry(b *batch, in incoming, count int) error {
 		content = append(content, waBinary.Node{Tag: "keys", Content: keys[1:]}) // without the registration
 	}
 	return d.enqueue(b, waBinary.Node{Tag: "receipt", Attrs: attrs, Content: content})
+}
+
+// AskAgain makes the phone of number ask now for what it was going to ask for later; see Undecryptable.
+func (s *Server) AskAgain(number string) {
+	s.receipts.hurry(func(r dueReceipt) bool { return r.Phone == digits(number) && r.Type == string(types.ReceiptTypeRetry) })
 }
 
 // handleReceipt takes a client's receipt: it clears the message from the device's queue and is passed on to the sender.
@@ -307,12 +334,57 @@ func (r *receiptClock) takeDue() (next time.Duration, due []dueReceipt) {
 func (r *receiptClock) fire(due []dueReceipt) error {
 	b := r.srv.journal.begin()
 	for _, d := range due {
+		if d.Type == string(types.ReceiptTypeRetry) {
+			if err := r.fireRetry(d); err != nil {
+				return err
+			}
+			continue
+		}
 		b.delete(kindDue, dueKey(d.seq))
 		if err := r.srv.sendReceipt(b, d); err != nil {
 			return err
 		}
 	}
 	return b.commit()
+}
+
+// fireRetry has a batch of its own, which is submitted under the phone's lock as every change of a phone's keys.
+func (r *receiptClock) fireRetry(d dueReceipt) error {
+	b := r.srv.journal.begin()
+	b.delete(kindDue, dueKey(d.seq))
+	if err := r.submitRetry(b, d); err != nil {
+		return err
+	}
+	return b.finish()
+}
+
+func (r *receiptClock) submitRetry(b *batch, d dueReceipt) error {
+	phone, ok := r.srv.existing(d.Phone)
+	sender, ok2 := r.srv.existing(d.Sender)
+	if ok && ok2 {
+		defer lockPhones(b, []*account{phone})()
+		if err := r.srv.sendRetry(b, phone, sender, d); err != nil {
+			return err
+		}
+	}
+	b.submit()
+	return nil
+}
+
+// hurry makes what match takes due now.
+func (r *receiptClock) hurry(match func(dueReceipt) bool) {
+	r.mu.Lock()
+	for i := range r.queue {
+		if match(r.queue[i]) {
+			r.queue[i].At = now()
+		}
+	}
+	heap.Init(&r.queue)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
 }
 
 type dueQueue []dueReceipt

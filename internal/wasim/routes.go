@@ -16,6 +16,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /sandbox/phones", s.getPhones)
 	mux.HandleFunc("GET /sandbox/phones/{number}/messages", s.getMessages)
 	mux.HandleFunc("POST /sandbox/phones/{number}/messages", s.postMessage)
+	mux.HandleFunc("POST /sandbox/phones/{number}/ask", s.postAsk)
 	mux.HandleFunc("GET /sandbox/test-numbers", func(w http.ResponseWriter, _ *http.Request) { writeData(w, TestNumbers()) })
 	mux.HandleFunc("POST /sandbox/pair", s.postPair)
 	mux.HandleFunc("POST /sandbox/groups", s.postGroup)
@@ -84,6 +85,13 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusCreated, map[string]string{"id": id})
+}
+
+func (s *Server) postAsk(w http.ResponseWriter, r *http.Request) {
+	if number, ok := numberOf(w, r); ok {
+		s.AskAgain(number)
+		w.WriteHeader(http.StatusNoContent)
+	}
 }
 
 func (s *Server) postPair(w http.ResponseWriter, r *http.Request) {

@@ -33,6 +33,7 @@ func Run(t *testing.T, open Opener) {
 		{"OneBadAcceptFailsAlone", testBadAcceptFailsAlone},
 		{"AcceptIsNotUndoneByItsCaller", testAcceptCanceled},
 		{"StanzaIDIsUnique", testStanzaUnique},
+		{"SentContentsAreKeptForAWhile", testSentContents},
 		{"ListWalksByCursor", testList},
 		{"DepthCountsUnfinished", testDepth},
 		{"ClaimTakesTheOldest", testClaimOldest},
