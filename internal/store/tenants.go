@@ -88,6 +88,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 			`UPDATE bulks SET status = 'discarding' WHERE tenant_key = $1 AND status = 'staging'`,
 			`DELETE FROM sessions WHERE tenant_key = $1`, // first: a command cannot be added without it
 			`DELETE FROM commands WHERE tenant_key = $1`,
+			`DELETE FROM opt_outs WHERE tenant_key = $1`,
 			`DELETE FROM api_keys WHERE tenant_key = $1`,
 			`DELETE FROM idempotency WHERE tenant_key = $1`,
 		} {

@@ -45,6 +45,7 @@ func Run(t *testing.T, open Opener) {
 		{"ScheduledMessagesAreReleasedWhenDue", testRelease},
 		{"ReleasesAndCancelsRace", testReleaseRace},
 		{"InFlightElsewhere", testInFlightElsewhere},
+		{"OptOutsAreKeptPerTenant", testOptOuts},
 		{"LeasesAreExclusive", testLeases},
 		{"WorkersAndTheirShares", testWorkers},
 		{"SpareSessionsComeInOrder", testSpare},

@@ -1,0 +1,58 @@
+package storetest
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+func testOptOuts(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	other := w.newTenant("beta")
+	ctx, key := t.Context(), w.tenant.Key
+	optOuts := func(recipients ...string) (list []gateway.OptOut) {
+		for _, r := range recipients {
+			list = append(list, gateway.OptOut{Recipient: r, Source: gateway.OptOutByAPI, CreatedAt: w.clock.Now()})
+		}
+		return list
+	}
+	first := optOuts("4915550000003", "4915550000001", "4915550000002")
+	n, err := w.AddOptOuts(ctx, key, first)
+	must(t, err)
+	if n != 3 {
+		t.Errorf("%d were new", n)
+	}
+	if n, err = w.AddOptOuts(ctx, key, optOuts("4915550000001", "123456789@lid")); err != nil || n != 1 {
+		t.Errorf("%d were new, %v", n, err)
+	}
+	page, err := w.OptOuts(ctx, key, "", 3)
+	must(t, err)
+	if len(page) != 3 || page[0].Recipient != "123456789@lid" || !reflect.DeepEqual(page[1:], []gateway.OptOut{first[1], first[2]}) {
+		t.Errorf("first page %+v", page)
+	}
+	if page, err = w.OptOuts(ctx, key, page[2].Recipient, 3); err != nil || len(page) != 1 || page[0] != first[0] {
+		t.Errorf("second page %+v, %v", page, err)
+	}
+	out, err := w.OptedOut(ctx, key, []string{"4915550000001", "4915550000009", "123456789@lid"})
+	if err != nil || !reflect.DeepEqual(out, map[string]bool{"4915550000001": true, "123456789@lid": true}) {
+		t.Errorf("opted out: %v, %v", out, err)
+	}
+	if out, err = w.OptedOut(ctx, other.Key, []string{"4915550000001"}); err != nil || len(out) != 0 {
+		t.Errorf("of another tenant: %v, %v", out, err)
+	}
+	wantCode(t, w.RemoveOptOut(ctx, other.Key, "4915550000001"), gateway.CodeNotFound)
+	must(t, w.RemoveOptOut(ctx, key, "4915550000001"))
+	wantCode(t, w.RemoveOptOut(ctx, key, "4915550000001"), gateway.CodeNotFound)
+	_, err = w.OptOut(ctx, key, "4915550000001")
+	wantCode(t, err, gateway.CodeNotFound)
+	if o, err := w.OptOut(ctx, key, "4915550000003"); err != nil || o != first[0] {
+		t.Errorf("%+v, %v", o, err)
+	}
+	must(t, w.DeleteTenant(ctx, "algo"))
+	if page, err = w.OptOuts(ctx, key, "", 10); err != nil || len(page) != 0 {
+		t.Errorf("after the tenant is gone: %v, %v", page, err)
+	}
+	_, err = w.AddOptOuts(ctx, key, first)
+	wantCode(t, err, gateway.CodeNotFound)
+}
