@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -47,12 +48,14 @@ type bareReady struct {
 
 // bareOrder asks every session to send messages, To[session][i], in that order.
 type bareOrder struct {
-	To   [][]string `json:"to"`
-	Text string     `json:"text"`
+	To      [][]string `json:"to"`
+	Text    string     `json:"text"`
+	Collect bool       `json:"collect"` // instead: collect garbage and tell what is in use
 }
 
 type bareDone struct {
 	Seconds float64 `json:"seconds"`
+	InUse   int64   `json:"inUse"` // bytes of heap and stacks
 	Error   string  `json:"error,omitempty"`
 }
 
@@ -98,6 +101,12 @@ func serveBare(ctx context.Context, c *conversation) error {
 			return nil
 		} else if err != nil {
 			return err
+		}
+		if order.Collect {
+			if err := c.say(bareDone{InUse: collect()}); err != nil {
+				return err
+			}
+			continue
 		}
 		took, err := l.send(ctx, order)
 		done := bareDone{Seconds: took.Seconds()}
@@ -210,6 +219,16 @@ func (l *bareLoop) send(ctx context.Context, order bareOrder) (time.Duration, er
 	}
 	wg.Wait()
 	return time.Since(begun), errors.Join(errs...)
+}
+
+// collect collects garbage and returns the bytes of heap and stacks that are in use.
+func collect() int64 {
+	for range 2 { // the second collects what finalizers have let go
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
 }
 
 // bare is the bare loop in its process.

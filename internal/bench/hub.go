@@ -19,8 +19,8 @@ type shape struct {
 
 //nolint:gochecknoglobals // constants that Go cannot spell
 var (
-	postgres = shape{name: "postgres", postgres: true}
-	embedded = shape{name: "embedded"}
+	onPostgres = shape{name: "postgres", postgres: true}
+	onSQLite   = shape{name: "embedded"}
 )
 
 // hub is the hub's programs with default settings, in processes of their own, pointed at a simulator in another one.
@@ -39,6 +39,12 @@ const tenant = "algo"
 // startHub starts a hub on an empty database.
 func startHub(b *bench, sim *testkit.Simulator) *hub {
 	b.Helper()
+	return startHubAt(b, sim, sim.Process.Printed("WHATSAPP_SERVER="))
+}
+
+// startHubAt is startHub with another way, host:port, to the simulator.
+func startHubAt(b *bench, sim *testkit.Simulator, server string) *hub {
+	b.Helper()
 	dir := b.TempDir()
 	h := &hub{b: b}
 	database := "sqlite://" + filepath.Join(dir, "hub.db")
@@ -46,8 +52,8 @@ func startHub(b *bench, sim *testkit.Simulator) *hub {
 		database, h.redis = services.Postgres(b), services.Redis(b)
 		h.env = append(h.env, "REDIS_URL="+h.redis)
 	}
-	h.env = append(append(h.env, sim.WhatsApp()...), "DATABASE_URL="+database, "BLOB_URL=file://"+filepath.Join(dir, "media"),
-		"ADMIN_API_KEY="+testkit.AdminKey, "BOOTSTRAP_TENANT="+tenant, "BOOTSTRAP_API_KEY="+testkit.TenantKey)
+	h.env = append(h.env, "WHATSAPP_SERVER="+server, "WHATSAPP_ROOT_KEY="+sim.Process.Printed("WHATSAPP_ROOT_KEY="),
+		"DATABASE_URL="+database, "BLOB_URL=file://"+filepath.Join(dir, "media"), "ADMIN_API_KEY="+testkit.AdminKey, "BOOTSTRAP_TENANT="+tenant, "BOOTSTRAP_API_KEY="+testkit.TenantKey)
 	h.start()
 	return h
 }

@@ -29,6 +29,7 @@ type options struct {
 	only     *regexp.Regexp
 	n        int           // messages of a timed run of one session; others follow from it
 	pairs    int           // of runs, hub and baseline in turn
+	many     int           // sessions that send at the same time, beside one alone
 	accept   time.Duration // length of one run of accepts
 	sessions int           // that idle
 	window   time.Duration // that idle sessions are watched for
@@ -40,18 +41,18 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	quick := flags.Bool("quick", false, "smaller runs: about two minutes in all, and noisier figures")
 	only := flags.String("only", "", "a regular expression: run the sections whose `name` it matches, of "+strings.Join(names(), ", "))
-	n := flags.Int("n", 0, "messages of a timed run of one session (0: 600, quick 100)")
-	pairs := flags.Int("pairs", 0, "runs of hub and baseline in turn, of which the median ratio counts (0: 5, quick 1)")
-	sessions := flags.Int("sessions", 0, "idle sessions (0: 200, quick 40)")
+	n := flags.Int("n", 0, "messages of a timed run of one session (0: 600, quick 60)")
+	pairs := flags.Int("pairs", 0, "runs of hub and baseline in turn, of which the median ratio counts (0: 3, quick 1)")
+	sessions := flags.Int("sessions", 0, "idle sessions (0: 200, quick 20)")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	o := options{quick: *quick, n: 600, pairs: 5, accept: 3 * time.Second, sessions: 200, window: 30 * time.Second, samples: 200}
+	o := options{quick: *quick, n: 600, pairs: 3, many: 20, accept: 3 * time.Second, sessions: 200, window: 30 * time.Second, samples: 100}
 	if o.quick {
-		o.n, o.pairs, o.accept, o.sessions, o.window, o.samples = 100, 1, time.Second, 40, 10*time.Second, 50
+		o.n, o.pairs, o.accept, o.sessions, o.window, o.samples = 60, 1, time.Second, 20, 10*time.Second, 10
 	}
 	for value, into := range map[*int]*int{n: &o.n, pairs: &o.pairs, sessions: &o.sessions} {
 		if *value > 0 {
@@ -82,13 +83,15 @@ type section struct {
 
 func sections() []section {
 	var all []section
-	for _, s := range []shape{postgres, embedded} {
+	for _, s := range []shape{onPostgres, onSQLite} {
 		for _, one := range []struct {
 			name string
 			run  func(*bench)
 		}{
 			{"accept", accept},
 			{"send", send},
+			{"idle", idle},
+			{"latency", latency},
 		} {
 			all = append(all, section{one.name + "/" + s.name, s, one.run})
 		}

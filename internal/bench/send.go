@@ -29,22 +29,19 @@ func (c sendCase) String() string {
 	return fmt.Sprintf("sends to %s, %s, %d ms round trip", who, sessions, c.roundTrip.Milliseconds())
 }
 
-// manySessions is how many send at the same time, beside one alone.
-const manySessions = 20
-
 // sendCases have so many messages that each run lasts some seconds: a round trip of 50 ms allows 20 sends a second, a first contact
-// takes four.
-func sendCases(n int) []sendCase {
+// takes four. Beside one session alone, many send at the same time.
+func sendCases(n, many int) []sendCase {
 	const slow = 50 * time.Millisecond
 	return []sendCase{
 		{sessions: 1, each: n},
 		{sessions: 1, each: n / 10, roundTrip: slow},
 		{sessions: 1, each: n / 4, first: true},
 		{sessions: 1, each: n / 20, first: true, roundTrip: slow},
-		{sessions: manySessions, each: n / 5},
-		{sessions: manySessions, each: n / 15, roundTrip: slow},
-		{sessions: manySessions, each: n / 30, first: true},
-		{sessions: manySessions, each: n / 30, first: true, roundTrip: slow},
+		{sessions: many, each: n / 5},
+		{sessions: many, each: n / 15, roundTrip: slow},
+		{sessions: many, each: n / 30, first: true},
+		{sessions: many, each: n / 30, first: true, roundTrip: slow},
 	}
 }
 
@@ -60,17 +57,17 @@ const contacts = 10
 func send(b *bench) {
 	sim := testkit.StartSimulator(b)
 	h := startHub(b, sim)
-	tenants := h.pair(sim, manySessions)
+	tenants := h.pair(sim, b.many)
 	settings := bareOn(b, sim)
-	settings.Numbers = bareNumbers(manySessions)
+	settings.Numbers = bareNumbers(b.many)
 	loop := startBare(b, sim, settings)
 
 	s := &sending{b: b, hub: h, tenants: tenants, loop: loop}
-	known := s.recipients(sendCase{sessions: manySessions, first: true, each: contacts})
+	known := s.recipients(sendCase{sessions: b.many, first: true, each: contacts})
 	s.throughHub(known)
 	loop.send(b, known)
 	s.known = known
-	for _, c := range sendCases(b.n) {
+	for _, c := range sendCases(b.n, b.many) {
 		s.measure(sim, c)
 	}
 }

@@ -79,9 +79,9 @@ func (t *table) String() string {
 		base, ratio, spread := "-", "-", "-"
 		if r.baseline != "" {
 			middle, low, high := r.ratio()
-			base, ratio = figure(r.base(), r.unit), fmt.Sprintf("**%.2f**", middle)
+			base, ratio = figure(r.base(), r.unit), "**"+figure(middle, "")+"**"
 			if len(r.pairs) > 1 {
-				spread = fmt.Sprintf("%.2f - %.2f of %d", low, high, len(r.pairs))
+				spread = fmt.Sprintf("%s - %s of %d", figure(low, ""), figure(high, ""), len(r.pairs))
 			}
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", r.what, r.shape, figure(r.hub(), r.unit), base, r.baseline, ratio, spread)
@@ -89,14 +89,16 @@ func (t *table) String() string {
 	return b.String()
 }
 
-// figure shows three significant digits or the whole number.
+// figure shows two or three significant digits, and more of a number above 1,000.
 func figure(v float64, unit string) string {
 	switch {
 	case v >= 100:
 		return fmt.Sprintf("%.0f%s", v, unit)
 	case v >= 10:
 		return fmt.Sprintf("%.1f%s", v, unit)
-	default:
+	case v >= 0.1 || v == 0:
 		return fmt.Sprintf("%.2f%s", v, unit)
+	default:
+		return fmt.Sprintf("%.2g%s", v, unit)
 	}
 }
