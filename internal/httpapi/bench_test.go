@@ -35,6 +35,8 @@ func (instant) Retry(context.Context, gateway.Tenant, string, bool, *gateway.Ide
 	return gateway.Message{}, nil
 }
 
+func (instant) Recipient(given string) (string, error) { return given, nil }
+
 func (instant) Tenant(context.Context, string) (gateway.Tenant, error) {
 	return gateway.Tenant{ID: "algo", Key: 1}, nil
 }

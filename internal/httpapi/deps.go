@@ -44,6 +44,8 @@ type Store interface {
 	Session(ctx context.Context, tenantKey int64) (gateway.Session, error)
 	// AddCommand asks the owner of c.TenantKey's session for c.
 	AddCommand(ctx context.Context, c gateway.Command) error
+
+	OptOuts
 }
 
 // Intake accepts messages. When it returns without an error the message is committed, and with it the answer of the
@@ -52,6 +54,8 @@ type Intake interface {
 	Text(ctx context.Context, t gateway.Tenant, r gateway.TextRequest, done *gateway.IdempotencyCompletion) (gateway.Message, error)
 	Media(ctx context.Context, t gateway.Tenant, r gateway.MediaRequest, done *gateway.IdempotencyCompletion) (gateway.Message, error)
 	Retry(ctx context.Context, t gateway.Tenant, id string, force bool, done *gateway.IdempotencyCompletion) (gateway.Message, error)
+	// Recipient normalises a recipient as a message's To is; its errors may be shown.
+	Recipient(given string) (to string, err error)
 }
 
 // Ledger ends messages.

@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait for something that should happen.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // hub is the API over the real store, intake, ledger and media room; only the queue is left out: what is accepted
 // waits in SQL until a test moves it.

@@ -31,6 +31,9 @@ func ParseRecipient(s string) (string, error) {
 	return parseNumber(s)
 }
 
+// Recipient is ParseRecipient, for those who are given an Intake.
+func (in *Intake) Recipient(given string) (string, error) { return ParseRecipient(given) }
+
 func parseJID(s string) (string, error) {
 	user, server, _ := strings.Cut(s, "@")
 	switch server {

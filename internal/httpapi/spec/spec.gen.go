@@ -54,6 +54,24 @@ func (e MessageType) Valid() bool {
 	}
 }
 
+// Defines values for OptOutSource.
+const (
+	Api OptOutSource = "api"
+	Csv OptOutSource = "csv"
+)
+
+// Valid indicates whether the value is a known member of the OptOutSource enum.
+func (e OptOutSource) Valid() bool {
+	switch e {
+	case Api:
+		return true
+	case Csv:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PairingMethod.
 const (
 	Code PairingMethod = "code"
@@ -292,6 +310,20 @@ type Index struct {
 	Version     string `json:"version"`
 }
 
+// InvalidRecipient defines model for InvalidRecipient.
+type InvalidRecipient struct {
+	// Code As in docs/errors.md.
+	//
+	// Examples: invalid_recipient
+	Code string `json:"code"`
+
+	// Row From 1; in CSV the header row counts.
+	Row int `json:"row"`
+
+	// To As it was given.
+	To string `json:"to"`
+}
+
 // Key defines model for Key.
 type Key struct {
 	CreatedAt time.Time `json:"createdAt"`
@@ -425,6 +457,44 @@ type MessageType string
 
 // NothingRequest defines model for NothingRequest.
 type NothingRequest = map[string]interface{}
+
+// OptOut defines model for OptOut.
+type OptOut struct {
+	CreatedAt time.Time `json:"createdAt"`
+
+	// Recipient E.164 digits, or a JID without a number.
+	Recipient string `json:"recipient"`
+
+	// Source How it came to be known.
+	Source OptOutSource `json:"source"`
+}
+
+// OptOutSource How it came to be known.
+type OptOutSource string
+
+// OptOutAnswer defines model for OptOutAnswer.
+type OptOutAnswer struct {
+	Added int `json:"added"`
+
+	// Invalid The first 1,000 of them.
+	Invalid []InvalidRecipient `json:"invalid"`
+
+	// Known Were on the list already, or came twice.
+	Known int `json:"known"`
+}
+
+// OptOutList defines model for OptOutList.
+type OptOutList struct {
+	Data []OptOut `json:"data"`
+
+	// NextCursor Null on the last page.
+	NextCursor *string `json:"nextCursor"`
+}
+
+// OptOutRequest defines model for OptOutRequest.
+type OptOutRequest struct {
+	Recipients []string `json:"recipients"`
+}
 
 // PairingMethod defines model for PairingMethod.
 type PairingMethod string
@@ -727,6 +797,19 @@ type RetryMessageParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListOptOutsParams defines parameters for ListOptOuts.
+type ListOptOutsParams struct {
+	// Cursor nextCursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// AddOptOutsParams defines parameters for AddOptOuts.
+type AddOptOutsParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ConnectSessionParams defines parameters for ConnectSession.
 type ConnectSessionParams struct {
 	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
@@ -759,6 +842,9 @@ type CancelMessageJSONRequestBody = NothingRequest
 
 // RetryMessageJSONRequestBody defines body for RetryMessage for application/json ContentType.
 type RetryMessageJSONRequestBody = RetryRequest
+
+// AddOptOutsJSONRequestBody defines body for AddOptOuts for application/json ContentType.
+type AddOptOutsJSONRequestBody = OptOutRequest
 
 // ConnectSessionJSONRequestBody defines body for ConnectSession for application/json ContentType.
 type ConnectSessionJSONRequestBody = ConnectRequest
@@ -816,6 +902,18 @@ type ServerInterface interface {
 	// RetryMessage Send a failed, expired or canceled message again, as a new message.
 	// (POST /api/{tenantId}/messages/{id}/retry)
 	RetryMessage(ctx echo.Context, tenantId TenantId, id MessageId, params RetryMessageParams) error
+	// ListOptOuts Who gets no bulk messages of the tenant, in the order of their numbers.
+	// (GET /api/{tenantId}/opt-outs)
+	ListOptOuts(ctx echo.Context, tenantId TenantId, params ListOptOutsParams) error
+	// AddOptOuts Add people to the list, as JSON or as CSV.
+	// (POST /api/{tenantId}/opt-outs)
+	AddOptOuts(ctx echo.Context, tenantId TenantId, params AddOptOutsParams) error
+	// DeleteOptOut Take somebody off the list.
+	// (DELETE /api/{tenantId}/opt-outs/{recipient})
+	DeleteOptOut(ctx echo.Context, tenantId TenantId, recipient string) error
+	// GetOptOut Whether somebody is on the list.
+	// (GET /api/{tenantId}/opt-outs/{recipient})
+	GetOptOut(ctx echo.Context, tenantId TenantId, recipient string) error
 	// GetSession What the tenant's WhatsApp session is doing, why, and what to do about it.
 	// (GET /api/{tenantId}/session)
 	GetSession(ctx echo.Context, tenantId TenantId) error
@@ -1336,6 +1434,122 @@ func (w *ServerInterfaceWrapper) RetryMessage(ctx echo.Context) error {
 	return err
 }
 
+// ListOptOuts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListOptOuts(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListOptOutsParams
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListOptOuts(ctx, tenantId, params)
+	return err
+}
+
+// AddOptOuts converts echo context to params.
+func (w *ServerInterfaceWrapper) AddOptOuts(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AddOptOutsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddOptOuts(ctx, tenantId, params)
+	return err
+}
+
+// DeleteOptOut converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteOptOut(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "recipient" -------------
+	var recipient string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "recipient", ctx.Param("recipient"), &recipient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter recipient: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteOptOut(ctx, tenantId, recipient)
+	return err
+}
+
+// GetOptOut converts echo context to params.
+func (w *ServerInterfaceWrapper) GetOptOut(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "recipient" -------------
+	var recipient string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "recipient", ctx.Param("recipient"), &recipient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter recipient: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetOptOut(ctx, tenantId, recipient)
+	return err
+}
+
 // GetSession converts echo context to params.
 func (w *ServerInterfaceWrapper) GetSession(ctx echo.Context) error {
 	var err error
@@ -1554,5 +1768,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetDescription, options.OperationMiddlewares["getDescription"]...)
 	router.GET(options.BaseURL+"/livez", wrapper.GetLiveness, options.OperationMiddlewares["getLiveness"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/opt-outs", wrapper.ListOptOuts, options.OperationMiddlewares["listOptOuts"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/opt-outs", wrapper.AddOptOuts, options.OperationMiddlewares["addOptOuts"]...)
+	router.DELETE(options.BaseURL+"/api/:tenantId/opt-outs/:recipient", wrapper.DeleteOptOut, options.OperationMiddlewares["deleteOptOut"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/opt-outs/:recipient", wrapper.GetOptOut, options.OperationMiddlewares["getOptOut"]...)
 
 }
