@@ -120,6 +120,7 @@ func Start(ctx context.Context, process config.Process, cfg config.Config, opts 
 		{"start the simulator", cfg.Sandbox, h.startSimulator},
 		{"create the first keys", api, func(ctx context.Context) error { return h.store.Exclusive(ctx, h.bootstrap) }},
 		{"start the worker", !api || cfg.Embedded(), h.startWorker},
+		{"start the retention", !api || cfg.Embedded(), h.startRetention},
 		{"listen for operations", true, h.serveOps},
 		{"listen for requests", api, h.serveAPI},
 		{"prepare the sandbox", cfg.Sandbox, h.prepareSandbox},
@@ -194,7 +195,7 @@ func (h *Hub) openStore(ctx context.Context) error {
 }
 
 func (h *Hub) openBlobs(context.Context) error {
-	blobs, err := media.Open(h.cfg.BlobDir(), h.cfg.MediaInflightBytes)
+	blobs, err := media.Open(h.cfg.BlobDir(), h.cfg.MediaInflightBytes, h.store)
 	h.blobs = blobs
 	return err
 }

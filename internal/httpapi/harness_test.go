@@ -67,7 +67,7 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	db, err := store.Open(t.Context(), "sqlite://"+dir+"/hub.db", store.Options{})
 	must(t, err)
-	files, err := media.Open(dir+"/media", set.inflight)
+	files, err := media.Open(dir+"/media", set.inflight, db)
 	must(t, err)
 	h := &hub{t: t, store: db, ledger: ledger.New(db, time.Now), log: logs}
 	h.fault = &faulty{Store: db}

@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{})
 	must(t, err)
 	t.Cleanup(func() { must(t, w.store.Close()) })
-	w.files, err = media.Open(filepath.Join(t.TempDir(), "media"), 1<<20)
+	w.files, err = media.Open(filepath.Join(t.TempDir(), "media"), 1<<20, w.store)
 	must(t, err)
 	w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
 	must(t, err)

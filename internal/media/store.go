@@ -27,37 +27,31 @@ const (
 	staleUpload = 24 * time.Hour // a temporary file older than this has lost its process
 )
 
+// Rows is the list of the files that are stored, which outlives them: a file that is not on it may be removed by anybody.
+type Rows interface {
+	// KeepBlob notes that a file of this content is about to be stored. It is durable when it returns nil.
+	KeepBlob(ctx context.Context, sha256 string, size int64) error
+}
+
 // Store is a directory of files named by their SHA-256. Several processes may share one.
 type Store struct {
 	dir      string
+	rows     Rows
 	budget   int64
 	inFlight atomic.Int64
 }
 
 // Open opens the store in dir, which it creates when missing. At most inflight bytes are taken in at a time, over all
 // calls of Put. What a dead process left half written is removed.
-func Open(dir string, inflight int64) (*Store, error) {
+func Open(dir string, inflight int64, rows Rows) (*Store, error) {
 	if inflight <= 0 {
 		return nil, fmt.Errorf("open media store: the bytes in flight must be positive, not %d", inflight)
 	}
-	s := &Store{dir: dir, budget: inflight}
+	s := &Store{dir: dir, rows: rows, budget: inflight}
 	if err := os.MkdirAll(s.uploads(), 0o700); err != nil {
 		return nil, fmt.Errorf("open media store: %w", err)
 	}
-	left, err := os.ReadDir(s.uploads())
-	if err != nil {
-		return nil, fmt.Errorf("open media store: %w", err)
-	}
-	for _, entry := range left {
-		info, err := entry.Info()
-		if err != nil || time.Since(info.ModTime()) < staleUpload {
-			continue // gone already, or another process is at it
-		}
-		if err := os.Remove(filepath.Join(s.uploads(), entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("remove a stale upload: %w", err)
-		}
-	}
-	return s, nil
+	return s, s.removeStale()
 }
 
 func (s *Store) uploads() string { return filepath.Join(s.dir, "uploads") }
@@ -65,7 +59,7 @@ func (s *Store) uploads() string { return filepath.Join(s.dir, "uploads") }
 func (s *Store) path(sha256 string) string { return filepath.Join(s.dir, sha256[:2], sha256[2:]) }
 
 // Put stores what r holds. When it returns, the file and its name are on disk, so that a message may be promised. The
-// same content is stored once. Errors: CodeInvalidMedia for an empty file and for what r itself says, CodeMediaTooLarge
+// same content is stored once. Its row is refreshed, so that a message that names it may follow within a day. Errors: CodeInvalidMedia for an empty file and for what r itself says, CodeMediaTooLarge
 // over gateway.MaxMediaBytes, CodeMediaBusy when too much is in flight; any other error of r is wrapped.
 func (s *Store) Put(ctx context.Context, r io.Reader) (gateway.Blob, error) {
 	upload, err := os.CreateTemp(s.uploads(), "*")
@@ -89,21 +83,25 @@ func (s *Store) Put(ctx context.Context, r io.Reader) (gateway.Blob, error) {
 		MimeType: mimetype.Detect(in.head).String(),
 		Head:     in.head,
 	}
-	if err := s.keep(upload, blob.SHA256); err != nil {
+	if err := s.keep(ctx, upload, blob); err != nil {
 		return gateway.Blob{}, fmt.Errorf("store media: %w", err)
 	}
 	return blob, nil
 }
 
-// keep gives an upload its name. It replaces a file that is there already, which mends one that was damaged.
-func (s *Store) keep(upload *os.File, sha256 string) error {
+// keep gives an upload its name, after its row is committed: from then on it is not collected. It replaces a file that is there
+// already, which mends one that was damaged.
+func (s *Store) keep(ctx context.Context, upload *os.File, blob gateway.Blob) error {
 	if err := upload.Sync(); err != nil {
 		return err
 	}
 	if err := upload.Close(); err != nil {
 		return err
 	}
-	path := s.path(sha256)
+	if err := s.rows.KeepBlob(ctx, blob.SHA256, blob.Size); err != nil {
+		return err
+	}
+	path := s.path(blob.SHA256)
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err == nil {
 		if err := syncDir(s.dir); err != nil {
 			return err
@@ -130,7 +128,7 @@ func syncDir(path string) error {
 // Open opens a stored file for reading, after all of it has been read and found to be what its name says. A file that
 // is missing or damaged is CodeMediaLost. The caller closes it.
 func (s *Store) Open(ctx context.Context, sha256sum string) (*os.File, error) {
-	if raw, err := hex.DecodeString(sha256sum); err != nil || len(raw) != sha256.Size {
+	if !validName(sha256sum) {
 		return nil, gateway.Errorf(gateway.CodeMediaLost, "there is no such file")
 	}
 	f, err := os.Open(s.path(sha256sum))

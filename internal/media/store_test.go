@@ -22,12 +22,17 @@ import (
 func open(t *testing.T, inflight int64) (*media.Store, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "media")
-	s, err := media.Open(dir, inflight)
+	s, err := media.Open(dir, inflight, noRows{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s, dir
 }
+
+// noRows takes every row.
+type noRows struct{}
+
+func (noRows) KeepBlob(context.Context, string, int64) error { return nil }
 
 func put(t *testing.T, s *media.Store, content []byte) gateway.Blob {
 	t.Helper()
@@ -224,7 +229,7 @@ func TestOpenRemovesWhatADeadProcessLeft(t *testing.T) {
 	if err := os.Chtimes(stale, old, old); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := media.Open(dir, 1); err != nil {
+	if _, err := media.Open(dir, 1, noRows{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, uploads := files(t, dir); len(uploads) != 1 || uploads[0] != fresh {

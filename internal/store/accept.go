@@ -12,7 +12,8 @@ import (
 // Accept stores new messages with the first row of their history, in the order given; all of them or none. They are
 // on disk when it returns nil (I1). It assigns Seq, and rounds times to what a later read will give. With idem, the
 // answer for the reserved Idempotency-Key is stored in the same transaction: CodeIdempotencyBusy when another request
-// with that key was faster. CodeNotFound when the tenant is gone, CodeConflict when an id or stanza id is in use.
+// with that key was faster. CodeNotFound when the tenant is gone, CodeConflict when an id or stanza id is in use,
+// CodeMediaLost when a file is not stored any more.
 //
 // Calls that wait at the same time share one commit. A call whose ctx ends while its commit is under way still
 // returns what became of it.
@@ -148,6 +149,9 @@ func (t *tx) insert(msgs []*gateway.Message) error {
 }
 
 func (t *tx) insertNow(msgs []*gateway.Message) error {
+	if err := t.useBlobs(msgs); err != nil {
+		return err
+	}
 	if t.s.d.writers > 1 {
 		return t.insertMany(msgs)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// Rows are locked in the order tenants, sessions, messages (by stanza id when there are several), idempotency. Postgres
+// Rows are locked in the order tenants, sessions, blobs (by name), messages (by stanza id when there are several), idempotency. Postgres
 // ends one of two transactions that wait for each other all the same; commit.go tries that one again.
 //
 // {now} is the time of the statement, not of its transaction, which may have waited for a lock.

@@ -28,6 +28,7 @@ func testRoundTrip(t *testing.T, open Opener) {
 		Status: gateway.StatusScheduled, CreatedAt: now, SendAt: now.Add(time.Hour), ExpiresAt: now.Add(2 * time.Hour),
 	}
 	bare := w.message(w.tenant, gateway.PriorityNormal)
+	must(t, w.KeepBlob(ctx, full.Media.SHA256, full.Media.Size))
 	must(t, w.Accept(ctx, []*gateway.Message{full, bare}, nil))
 	for _, m := range []*gateway.Message{full, bare} {
 		got, err := w.Message(ctx, w.tenant.Key, m.ID)

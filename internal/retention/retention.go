@@ -1,0 +1,214 @@
+// Package retention removes what is over: what media messages were sent as, files that no message names, uploads that lost their
+// process. It works in small steps, so that nobody waits for it. Several processes may do the same at the same time. It imports
+// nothing of the hub but the domain.
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// How long things are kept.
+const (
+	// SentFor is how long a phone can ask for a media message again: 14 days from when it was sent, and one day more because this
+	// counts from when its last attempt was encrypted.
+	SentFor = 15 * 24 * time.Hour
+	// UnusedFor is how long a file that no message names is left alone: an upload may be on its way to its message.
+	UnusedFor = 24 * time.Hour
+)
+
+const (
+	sentBatch = 500  // contents deleted in one transaction
+	blobPage  = 1000 // rows of files looked at in one query
+)
+
+// Store is what SQL knows.
+type Store interface {
+	// ForgetSent deletes up to limit contents that were kept before that time and tells how many.
+	ForgetSent(ctx context.Context, before time.Time, limit int) (int, error)
+	// UnusedBlobs returns, of up to limit files that come after that name and were last used before that time, those that no message
+	// names, and the name to go on after, empty at the end.
+	UnusedBlobs(ctx context.Context, before time.Time, after string, limit int) (unused []string, next string, err error)
+	// DropBlob calls remove and forgets the file, if all that is still so, while nobody can begin to use it.
+	DropBlob(ctx context.Context, sha256 string, before time.Time, remove func() error) (bool, error)
+	// AdoptBlobs gives files without a row one, as if they were stored now, and tells how many.
+	AdoptBlobs(ctx context.Context, files []gateway.Blob) (int, error)
+}
+
+// Files is the blob store.
+type Files interface {
+	// Remove removes a file; one that is gone is removed.
+	Remove(sha256 string) error
+	// Sweep removes what uploads left behind and shows all files, some at a time.
+	Sweep(ctx context.Context, see func([]gateway.Blob) error) error
+}
+
+// Options configure a Retention. Zero values mean the defaults.
+type Options struct {
+	Interval time.Duration    // between rounds; 10 min
+	Scan     time.Duration    // between two looks at all files, which are slow; 24 h
+	Clock    func() time.Time // time.Now; the store's
+	Log      *slog.Logger     // nothing is logged
+}
+
+// Retention is the loop. Its methods may be called from any goroutine.
+type Retention struct {
+	store Store
+	files Files
+	opts  Options
+
+	mu      sync.Mutex
+	stop    context.CancelFunc // nil before Start
+	stopped bool
+	loop    sync.WaitGroup
+}
+
+// New makes a Retention that does nothing before Start.
+func New(store Store, files Files, opts Options) *Retention {
+	if opts.Interval <= 0 {
+		opts.Interval = 10 * time.Minute
+	}
+	if opts.Scan <= 0 {
+		opts.Scan = 24 * time.Hour
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Retention{store: store, files: files, opts: opts}
+}
+
+// Start looks at all files and does a round at once, and then goes on as the options say, until Stop. Of ctx only the values are
+// used. Starting twice, or after Stop, is an error.
+func (r *Retention) Start(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stop != nil || r.stopped {
+		return errors.New("start the retention: it was started before")
+	}
+	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
+	r.loop.Go(func() { r.run(ctx) })
+	return nil
+}
+
+// Stop ends the loop, in the middle of a round if need be, and waits for it until ctx ends. It may be called more than once, and
+// without Start.
+func (r *Retention) Stop(ctx context.Context) error {
+	r.mu.Lock()
+	r.stopped = true
+	if r.stop != nil {
+		r.stop()
+	}
+	r.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		r.loop.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop the retention: %w", ctx.Err())
+	}
+}
+
+func (r *Retention) run(ctx context.Context) {
+	tick := time.NewTicker(r.opts.Interval)
+	defer tick.Stop()
+	var scanned time.Time
+	for {
+		if now := r.opts.Clock(); scanned.IsZero() || now.Sub(scanned) >= r.opts.Scan {
+			r.try(ctx, "look at all files", r.Scan)
+			scanned = now
+		}
+		r.try(ctx, "remove what is over", r.Round)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// try contains a panic, and a failure: the next round tries again.
+func (r *Retention) try(ctx context.Context, what string, do func(context.Context) error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.opts.Log.ErrorContext(ctx, "panic", "while", what, "panic", p)
+		}
+	}()
+	if err := do(ctx); err != nil && ctx.Err() == nil {
+		r.opts.Log.WarnContext(ctx, "cannot "+what, "error", err)
+	}
+}
+
+// Scan finds files that have no row: of a kill at the wrong moment, or of a folder that was copied.
+func (r *Retention) Scan(ctx context.Context) error {
+	adopted := 0
+	err := r.files.Sweep(ctx, func(files []gateway.Blob) error {
+		n, err := r.store.AdoptBlobs(ctx, files)
+		adopted += n
+		return err
+	})
+	if adopted > 0 {
+		r.opts.Log.InfoContext(ctx, "found files that nobody knew of; unless messages come to name them they are removed in a day", "files", adopted)
+	}
+	return err
+}
+
+// Round removes what is over now.
+func (r *Retention) Round(ctx context.Context) error {
+	return errors.Join(r.forgetSent(ctx), r.collect(ctx))
+}
+
+func (r *Retention) forgetSent(ctx context.Context) error {
+	before := r.opts.Clock().Add(-SentFor)
+	for {
+		n, err := r.store.ForgetSent(ctx, before, sentBatch)
+		if err != nil || n < sentBatch {
+			return err
+		}
+	}
+}
+
+// collect removes the files that no message names. One that cannot be removed does not keep the others.
+func (r *Retention) collect(ctx context.Context) error {
+	before := r.opts.Clock().Add(-UnusedFor)
+	var errs []error
+	removed := 0
+	for after := ""; ; {
+		unused, next, err := r.store.UnusedBlobs(ctx, before, after, blobPage)
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		for _, name := range unused {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			dropped, err := r.store.DropBlob(ctx, name, before, func() error { return r.files.Remove(name) })
+			if err != nil && len(errs) < 10 {
+				errs = append(errs, err)
+			}
+			if dropped {
+				removed++
+			}
+		}
+		if next == "" {
+			break
+		}
+		after = next
+	}
+	if removed > 0 {
+		r.opts.Log.InfoContext(ctx, "removed files that no message names", "files", removed)
+	}
+	return errors.Join(errs...)
+}

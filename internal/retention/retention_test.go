@@ -1,0 +1,235 @@
+package retention_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/media"
+	"github.com/wapro/hub/internal/retention"
+	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/services"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a database and a blob store whose clock is set by hand.
+type world struct {
+	*retention.Retention
+	t      *testing.T
+	store  *store.Store
+	files  *media.Store
+	dir    string
+	tenant gateway.Tenant
+	made   int
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+// eachDialect runs a test on SQLite and on Postgres.
+func eachDialect(t *testing.T, run func(w *world)) {
+	t.Helper()
+	t.Parallel()
+	for name, url := range map[string]func(*testing.T) string{
+		"sqlite":   func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "hub.db") },
+		"postgres": func(t *testing.T) string { return services.Postgres(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := &world{t: t, now: time.Now(), dir: filepath.Join(t.TempDir(), "media")}
+			var err error
+			w.store, err = store.Open(t.Context(), url(t), store.Options{Clock: w.clock})
+			w.must(err)
+			t.Cleanup(func() { w.must(w.store.Close()) })
+			w.files, err = media.Open(w.dir, 1<<20, w.store)
+			w.must(err)
+			w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
+			w.must(err)
+			w.Retention = retention.New(w.store, w.files, retention.Options{Clock: w.clock, Interval: time.Millisecond, Scan: time.Hour})
+			run(w)
+		})
+	}
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) put(content string) gateway.Blob {
+	w.t.Helper()
+	blob, err := w.files.Put(w.t.Context(), bytes.NewReader([]byte(content)))
+	w.must(err)
+	return blob
+}
+
+func (w *world) accept(blob gateway.Blob) error {
+	w.made++
+	return w.store.Accept(w.t.Context(), []*gateway.Message{{
+		ID: fmt.Sprint("message", w.made), TenantKey: w.tenant.Key, TenantID: w.tenant.ID, To: "4915550000001", Type: gateway.TypeImage,
+		Media: &gateway.Media{MimeType: "image/png", SHA256: blob.SHA256, Size: blob.Size}, Priority: gateway.PriorityNormal,
+		WhatsAppID: fmt.Sprint("3EB0", w.made), Status: gateway.StatusQueued, CreatedAt: w.clock(),
+	}}, nil)
+}
+
+// there reports whether a file can be read.
+func (w *world) there(blob gateway.Blob) bool {
+	w.t.Helper()
+	f, err := w.files.Open(w.t.Context(), blob.SHA256)
+	if errors.Is(err, &gateway.Error{Code: gateway.CodeMediaLost}) {
+		return false
+	}
+	w.must(err)
+	w.must(f.Close())
+	return true
+}
+
+func TestOnlyFilesThatNoMessageNamesAreRemoved(t *testing.T) {
+	eachDialect(t, func(w *world) {
+		ctx := w.t.Context()
+		named, refused := w.put("of a message"), w.put("of a request that was refused")
+		w.must(w.accept(named))
+		w.advance(23 * time.Hour)
+		young := w.put("of a request that is under way")
+		w.must(w.Round(ctx))
+		if !w.there(named) || !w.there(refused) || !w.there(young) {
+			w.t.Fatal("removed before its day was over")
+		}
+		w.advance(2 * time.Hour)
+		w.must(w.Round(ctx))
+		if !w.there(named) || w.there(refused) || !w.there(young) {
+			w.t.Fatalf("named %t, refused %t, young %t", w.there(named), w.there(refused), w.there(young))
+		}
+		if err := w.accept(refused); !errors.Is(err, &gateway.Error{Code: gateway.CodeMediaLost}) {
+			w.t.Errorf("a message that names a removed file came to %v", err)
+		}
+		w.must(w.accept(w.put("of a request that was refused")))
+		w.advance(48 * time.Hour)
+		w.must(w.Round(ctx))
+		if !w.there(refused) {
+			w.t.Error("a file that was stored again and is named is removed")
+		}
+		w.must(w.store.DeleteTenant(ctx, "algo"))
+		w.must(w.Round(ctx))
+		if w.there(named) || w.there(refused) || w.there(young) {
+			w.t.Error("files of a deleted tenant stay")
+		}
+	})
+}
+
+// TestFilesWithoutARowAreFound: of a kill between two steps, or of a data folder from before there were rows.
+func TestFilesWithoutARowAreFound(t *testing.T) {
+	eachDialect(t, func(w *world) {
+		ctx := w.t.Context()
+		sum := sha256.Sum256([]byte("a stray"))
+		stray := gateway.Blob{SHA256: hex.EncodeToString(sum[:]), Size: 7}
+		folder := filepath.Join(w.dir, stray.SHA256[:2])
+		w.must(os.MkdirAll(folder, 0o700))
+		w.must(os.WriteFile(filepath.Join(folder, stray.SHA256[2:]), []byte("a stray"), 0o600))
+		w.must(w.Scan(ctx))
+		w.must(w.Round(ctx))
+		w.advance(23 * time.Hour)
+		w.must(w.Scan(ctx)) // does not prolong its time
+		w.must(w.Round(ctx))
+		if !w.there(stray) {
+			w.t.Fatal("removed before its day was over")
+		}
+		w.advance(2 * time.Hour)
+		w.must(w.Round(ctx))
+		if w.there(stray) {
+			w.t.Error("a file that nobody knows of stays")
+		}
+	})
+}
+
+func TestWhatWasSentIsKeptForTwoWeeks(t *testing.T) {
+	eachDialect(t, func(w *world) {
+		ctx := w.t.Context()
+		const contents = 1200 // more than fit one transaction
+		tx, err := w.store.Writer().BeginTx(ctx, nil)
+		w.must(err)
+		defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+		for i := range contents {
+			w.must(w.store.KeepSentIn(ctx, tx, w.tenant.Key, fmt.Sprint(i), []byte("what it was sent as")))
+		}
+		w.must(tx.Commit())
+		kept := func(i int) bool {
+			content, err := w.store.SentContent(ctx, w.tenant.Key, fmt.Sprint(i))
+			w.must(err)
+			return content != nil
+		}
+		w.advance(14*24*time.Hour + time.Hour)
+		w.must(w.Round(ctx))
+		for i := range contents {
+			if !kept(i) {
+				w.t.Fatalf("content %d is gone after two weeks", i)
+			}
+		}
+		w.advance(24 * time.Hour)
+		w.must(w.Round(ctx))
+		for i := range contents {
+			if kept(i) {
+				w.t.Fatalf("content %d is kept for ever", i)
+			}
+		}
+	})
+}
+
+// TestCollectionDuringTraffic runs the loop, again and again a day later, while files are stored and named: whatever a message was accepted for is there.
+func TestCollectionDuringTraffic(t *testing.T) {
+	eachDialect(t, func(w *world) {
+		ctx := w.t.Context()
+		w.must(w.Start(ctx))
+		var accepted []gateway.Blob
+		for i := range 150 {
+			blob := w.put(fmt.Sprint("content ", i%7)) // of another day, collected or about to be
+			w.must(w.accept(blob))
+			accepted = append(accepted, blob)
+			w.put(fmt.Sprint("refused ", i%3))
+			if i%5 == 4 { // all of it is old, and nobody names it any more
+				for _, b := range accepted {
+					if !w.there(b) {
+						w.t.Fatalf("round %d: the file of a message is gone", i)
+					}
+				}
+				w.must(w.store.DeleteTenant(ctx, "algo"))
+				var err error
+				w.tenant, err = w.store.CreateTenant(ctx, "algo", "")
+				w.must(err)
+				accepted = nil
+				w.advance(25 * time.Hour)
+			}
+		}
+		w.must(w.Stop(context.WithoutCancel(ctx)))
+		w.must(w.Stop(context.WithoutCancel(ctx)))
+		if err := w.Start(ctx); err == nil {
+			w.t.Error("started after Stop")
+		}
+	})
+}
