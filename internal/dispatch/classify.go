@@ -106,9 +106,13 @@ func judgeMedia(err error) (gateway.OutcomeKind, gateway.Failure) {
 	return permanent(gateway.CodeMediaLost, "The stored file is missing, damaged or of a kind that WhatsApp does not take.", false)
 }
 
-// heldOutcome is for a message that is not even tried because of a restriction that is in force.
-func heldOutcome() gateway.Outcome {
-	kind, failure := hold(gateway.CodeReachOutLimited, "WhatsApp does not let this number write to new contacts for now.")
+// heldOutcome is for a message that is not even tried because of a restriction that is in force: it waits for the same
+// reason as the one that met the restriction.
+func heldOutcome(r gateway.Restriction) gateway.Outcome {
+	kind, failure := judgeAck(463)
+	if r.Code == gateway.CodeRateOverLimit {
+		kind, failure = judgeIQ(429)
+	}
 	return gateway.Outcome{Kind: kind, Failure: failure}
 }
 

@@ -90,7 +90,6 @@ type Dispatcher struct {
 
 	mu         sync.Mutex
 	unrecorded map[int64]map[string]gateway.Outcome // by tenant and message: could not be written yet
-	suspects   map[int64]string                     // by tenant: the recipient of the 463 that is not confirmed yet
 }
 
 // New makes a Dispatcher.
@@ -125,7 +124,6 @@ func New(deps Deps) *Dispatcher {
 		Deps:       deps,
 		floor:      floor{changed: make(chan struct{})},
 		unrecorded: make(map[int64]map[string]gateway.Outcome),
-		suspects:   make(map[int64]string),
 	}
 }
 
@@ -140,7 +138,7 @@ func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gat
 		verdict, err = d.alone(ctx, fence, ticket)
 	}
 	switch {
-	case errors.Is(err, gateway.ErrFenced), errors.Is(err, errNoFloor), err != nil && ctx.Err() != nil:
+	case errors.Is(err, gateway.ErrFenced), errors.Is(err, gateway.ErrQueueClosed), errors.Is(err, errNoFloor), err != nil && ctx.Err() != nil:
 		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
 	case err != nil:
 		// Not given back: a message that cannot be read must not block those behind it.
@@ -224,7 +222,7 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 	restricted := restriction.Kind == gateway.RestrictionFirstContacts
 	first := restricted && d.firstContact(ctx, m)
 	if first && d.forbidden(restriction, m) {
-		return d.at(m, heldOutcome(), restriction.Until)
+		return d.at(m, heldOutcome(restriction), restriction.Until)
 	}
 
 	sent, err := d.send(ctx, fence, m)

@@ -48,13 +48,11 @@ func (d *Dispatcher) forbidden(r gateway.Restriction, m *gateway.Message) bool {
 	if r.Count >= firm {
 		return true
 	}
-	suspect, known := d.suspect(m.TenantKey)
-	return known && suspect == recipientOf(m)
+	return r.Suspect == recipientOf(m)
 }
 
 // lift ends a restriction: a first contact was accepted.
 func (d *Dispatcher) lift(ctx context.Context, fence gateway.Fence) {
-	d.setSuspect(fence.TenantKey, "")
 	d.store(ctx, fence, gateway.Restriction{})
 }
 
@@ -78,9 +76,12 @@ func (d *Dispatcher) restrict(ctx context.Context, fence gateway.Fence, m *gatew
 		next = gateway.Restriction{Kind: gateway.RestrictionFirstContacts} // a new one, or one long past
 	}
 	recipient := recipientOf(m)
-	suspect, known := d.suspect(fence.TenantKey)
+	next.Code = gateway.CodeReachOutLimited
+	if aboutNumber {
+		next.Code = gateway.CodeRateOverLimit
+	}
 	switch {
-	case aboutNumber, next.Count >= firm, next.Count > 0 && known && suspect != recipient:
+	case aboutNumber, next.Count >= firm, next.Count > 0 && next.Suspect != "" && next.Suspect != recipient:
 		// While it is in force, only a 429 for a known contact gets here: that is the same restriction, not a further one.
 		if next.Count < firm || !next.Until.After(clock) {
 			next.Count = max(firm, next.Count+1)
@@ -92,11 +93,9 @@ func (d *Dispatcher) restrict(ctx context.Context, fence gateway.Fence, m *gatew
 		if own = next.Until; !first {
 			own = short
 		}
-		d.setSuspect(fence.TenantKey, "")
-	default:
-		// The first witness; after a restart, when nobody knows who that was, the one at hand.
-		next.Count, next.Until = 1, own
-		d.setSuspect(fence.TenantKey, recipient)
+		next.Suspect = ""
+	default: // the first witness
+		next.Count, next.Until, next.Suspect = 1, own, recipient
 	}
 	d.store(ctx, fence, next)
 	return own
@@ -125,23 +124,6 @@ func (d *Dispatcher) store(ctx context.Context, fence gateway.Fence, r gateway.R
 		return
 	}
 	d.Log.Info("restriction", "tenantKey", fence.TenantKey, "kind", string(r.Kind), "until", r.Until, "count", r.Count)
-}
-
-func (d *Dispatcher) suspect(tenantKey int64) (recipient string, known bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	recipient, known = d.suspects[tenantKey]
-	return recipient, known
-}
-
-func (d *Dispatcher) setSuspect(tenantKey int64, recipient string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if recipient == "" {
-		delete(d.suspects, tenantKey)
-		return
-	}
-	d.suspects[tenantKey] = recipient
 }
 
 func earliest(a, b time.Time) time.Time {

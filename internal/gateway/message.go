@@ -88,6 +88,7 @@ type Message struct {
 	Deaths        int       // how often a process died with this message in hand
 	InFlight      string    // the process instance that has it in hand, empty when none
 	Error         *Failure
+	HoldUnknown   bool // the tenant's setting, as it is now: when Uncertain it is not attempted again
 
 	CreatedAt, SendAt, ExpiresAt, SentAt, DeliveredAt, ReadAt, FailedAt, UpdatedAt time.Time
 

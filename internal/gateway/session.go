@@ -45,6 +45,7 @@ const (
 	ReasonClientOutdated SessionReason = "client_outdated"
 	ReasonReplaced       SessionReason = "replaced"
 	ReasonShutdown       SessionReason = "shutting_down"
+	ReasonBacklogHeld    SessionReason = "backlog_held"
 )
 
 // Hint is the sentence that tells a person what to do about r.
@@ -82,6 +83,8 @@ func (r SessionReason) Hint() string {
 		return "The session was opened elsewhere. Stop the other program, then POST /api/{tenantId}/session/connect."
 	case ReasonShutdown:
 		return "Nothing to do: its worker is stopping or hands the session to another, with which it returns."
+	case ReasonBacklogHeld:
+		return "Another number was paired while messages waited for the one before. POST /api/{tenantId}/queue/release sends them from the new number, /queue/purge ends them."
 	}
 	return ""
 }
@@ -91,6 +94,9 @@ type Restriction struct {
 	Kind  RestrictionKind
 	Until time.Time
 	Count int // how often in a row; the hold doubles
+	Code  Code // what WhatsApp answered: CodeReachOutLimited or CodeRateOverLimit; empty with RestrictionBan
+	// Suspect is the recipient of a single refusal, which may be that recipient's alone; bare JID, empty when none is suspected.
+	Suspect string
 }
 
 // RestrictionKind names a restriction.
@@ -113,6 +119,10 @@ type Session struct {
 	LID         string
 	Since       time.Time // of State
 	Restriction Restriction
+	LastNumber  string // the number that was last online, kept after a logout
+
+	QueuePaused bool // by the operator: nothing is sent before POST .../queue/resume
+	QueueHeld   bool // another number than LastNumber was paired while messages waited: nothing is sent before the operator decided
 
 	PairingCode      string    // while SessionPairing: the QR content, or what PairingPhone is to enter, like ABCD-1234
 	PairingExpiresAt time.Time // when the next code replaces it, or pairing ends
@@ -148,6 +158,9 @@ func (s *Session) Fence() Fence {
 // ErrFenced is returned when a Fence no longer holds. The caller stops what it does for that session.
 var ErrFenced = errors.New("the session's lease is held by another worker")
 
+// ErrQueueClosed is returned for a claim while the tenant's queue is paused or held.
+var ErrQueueClosed = errors.New("the queue is paused or held")
+
 // CommandKind is something the owner of a session is asked to do.
 type CommandKind string
 
@@ -155,6 +168,7 @@ type CommandKind string
 const (
 	CommandConnect CommandKind = "connect" // pair when unpaired, reconnect otherwise
 	CommandLogout  CommandKind = "logout"
+	CommandQueue   CommandKind = "queue" // see whether the queue is paused or held
 )
 
 // Command is one request to the owner of a session, kept in SQL until it is carried out.

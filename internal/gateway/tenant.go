@@ -11,6 +11,7 @@ type Tenant struct {
 	Key       int64  // internal, never used again after the tenant is deleted; names its queues and rows
 	Name      string
 	CreatedAt time.Time
+	Settings  Settings
 }
 
 var tenantID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)

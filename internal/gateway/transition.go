@@ -81,6 +81,9 @@ func (m *Message) Apply(now time.Time, instance string, o Outcome) []Event {
 	if m.Status != StatusSending {
 		return nil // a receipt was faster: the message is delivered, whatever became of the attempt
 	}
+	if m.undecided() && o.Kind != OutcomePermanent {
+		return []Event{m.fail(now, o.Failure)}
+	}
 	switch o.Kind {
 	case OutcomeWait:
 		m.giveBack(PhaseOffline, time.Time{}, o.Failure)
@@ -135,6 +138,40 @@ func (m *Message) Expire(now time.Time) []Event {
 	return []Event{m.expire(now)}
 }
 
+// Lapse ends m when it waits but may not be attempted any more: it is Late, or what became of an earlier attempt is left to the
+// operator.
+func (m *Message) Lapse(now time.Time) []Event {
+	if m.Status == StatusSending && m.InFlight == "" && m.undecided() {
+		return []Event{m.fail(now, Failure{Code: CodeOutcomeUnknown, Message: "The tenant's settings leave it to the operator."})}
+	}
+	return m.Expire(now)
+}
+
+// undecided reports whether an attempt may have been delivered and the tenant wants no other one by itself.
+func (m *Message) undecided() bool { return m.Uncertain && m.HoldUnknown }
+
+// Purge ends m because the operator does not want it sent any more; a message in hand or ended is left as it is. Never
+// attempted it is canceled, else it failed, and unknown when an attempt may have been delivered (I4).
+func (m *Message) Purge(now time.Time) []Event {
+	if m.InFlight != "" || m.Status.Final() {
+		return nil
+	}
+	if m.Status == StatusSending {
+		return []Event{m.fail(now, Failure{Code: CodeCanceled, Message: "The queue was purged.", Retryable: true})}
+	}
+	events, _ := m.Cancel(now) // scheduled or queued: never refused
+	return events
+}
+
+// Disown is Purge for a message that waits to be repeated under its stanza id, when the number that sent it is gone: from
+// another number a phone would show it twice. Every other message is left as it is.
+func (m *Message) Disown(now time.Time) []Event {
+	if m.InFlight != "" || m.Status != StatusSending || !m.Uncertain {
+		return nil
+	}
+	return []Event{m.fail(now, Failure{Code: CodeOutcomeUnknown, Message: "The number that sent it is not paired any more."})}
+}
+
 // Abandon takes m from a process that died with it in hand. The instance is the one that found out; a message in its
 // own hand, or in none, is left as it is. The attempt may have gone out, so m is Uncertain from now on; it is due at
 // once, ahead of newer messages, until the last of MaxDeaths convicts it.
@@ -149,6 +186,9 @@ func (m *Message) Abandon(now time.Time, instance string) []Event {
 	}
 	m.Deaths++
 	m.Uncertain = true
+	if m.undecided() {
+		return []Event{m.fail(now, Failure{Code: CodeOutcomeUnknown, Message: "The process that sent it ended before it recorded the outcome."})}
+	}
 	if m.Deaths >= MaxDeaths {
 		m.settle(now)
 		m.FailedAt = now

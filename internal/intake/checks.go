@@ -90,13 +90,10 @@ func (c *checks) schedule(at, now time.Time) time.Time {
 	return at.UTC()
 }
 
-// expiry checks expiresAt, or counts the default from the time at which the message may first go out.
-func (c *checks) expiry(at time.Time, p gateway.Priority, from time.Time) time.Time {
+// expiry checks expiresAt, or counts the tenant's default from the time at which the message may first go out.
+func (c *checks) expiry(at time.Time, s gateway.Settings, p gateway.Priority, from time.Time) time.Time {
 	if at.IsZero() {
-		if p == gateway.PriorityHigh {
-			return from.Add(gateway.DefaultExpiryHigh)
-		}
-		return from.Add(gateway.DefaultExpiry)
+		return from.Add(s.ExpiryOf(p))
 	}
 	if !at.After(from) {
 		c.add(gateway.CodeInvalidBody, "/expiresAt", "expiresAt must be in the future, and after sendAt")

@@ -149,7 +149,7 @@ func (in *Intake) message(c *checks, tenant gateway.Tenant, to string, o gateway
 		m.Status, m.Phase = gateway.StatusScheduled, gateway.PhaseSchedule
 		from = m.SendAt
 	}
-	m.ExpiresAt = c.expiry(o.ExpiresAt, m.Priority, from)
+	m.ExpiresAt = c.expiry(o.ExpiresAt, tenant.Settings, m.Priority, from)
 	return m
 }
 

@@ -30,6 +30,12 @@ type Store interface {
 	// Update applies to one message, under the lease when there is a fence.
 	Update(ctx context.Context, tenantKey int64, id string, f *gateway.Fence,
 		apply func(*gateway.Message) ([]gateway.Event, error)) (gateway.Message, error)
+	// UpdateWaiting applies to up to limit messages that wait, with a Seq above after and up to upTo, oldest first. It returns
+	// those that changed, and the Seq that it got to, 0 when there are none beyond it.
+	UpdateWaiting(ctx context.Context, tenantKey, after, upTo int64, limit int,
+		apply func(*gateway.Message) ([]gateway.Event, error)) (changed []gateway.Message, next int64, err error)
+	// LastSeq is the Seq of the message that was accepted last.
+	LastSeq(ctx context.Context, tenantKey int64) (int64, error)
 	// Receive applies to each message that a receipt names, and keeps what its sender confirmed.
 	Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
 		apply func(*gateway.Message, gateway.Confirmed) (gateway.Confirmed, []gateway.Event, error)) error
@@ -48,8 +54,8 @@ func New(store Store, clock func() time.Time) *Ledger { return &Ledger{store: st
 
 // Claim begins an attempt of the message that ticket entitles to, which need not be the ticket's own (an older one of
 // its lane goes first), and returns it in the hands of instance, which must be the owner of the lease f. nil when
-// there is nothing to do. A message that is too late is ended instead, and the next one claimed. gateway.ErrFenced;
-// gateway.ErrNotAlone when the message takes ClaimAlone.
+// there is nothing to do. A message that is too late, or left to the operator, is ended instead, and the next one claimed.
+// gateway.ErrFenced; gateway.ErrQueueClosed; gateway.ErrNotAlone when the message takes ClaimAlone.
 func (l *Ledger) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error) {
 	return l.claim(ctx, f, ticket, instance, (*gateway.Message).Begin)
 }
@@ -69,11 +75,10 @@ func (l *Ledger) claim(ctx context.Context, f gateway.Fence, ticket gateway.Tick
 		ended := false
 		m, err := l.store.Claim(ctx, f, ticket, func(m *gateway.Message) ([]gateway.Event, error) {
 			now := l.now()
-			if m.Late(now) {
-				ended = true
-				return m.Expire(now), nil
+			events := m.Lapse(now)
+			if ended = len(events) > 0; ended {
+				return events, nil
 			}
-			ended = false
 			return begin(m, now, instance)
 		})
 		if errors.Is(err, gateway.ErrNotDue) {

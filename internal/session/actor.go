@@ -57,6 +57,7 @@ type actor struct {
 	session gateway.Session // as we want it stored
 	unsaved bool
 	ban     *gateway.Restriction // to be stored with the next save
+	holding bool                 // the queue is to be held with the next save
 	lost    bool                 // the store said that the fence is lost
 
 	link        *link
@@ -239,9 +240,9 @@ func (a *actor) drop() {
 
 // Lanes.
 
-// openLanes lets messages come, once the session is online and an earlier closing is done.
+// openLanes lets messages come, once the session is online, its queue neither paused nor held, and an earlier closing done.
 func (a *actor) openLanes() {
-	if a.lanesOpen || a.lanesClosed != nil || a.live.Load() == nil {
+	if a.lanesOpen || a.lanesClosed != nil || a.live.Load() == nil || a.session.QueuePaused || a.session.QueueHeld {
 		return
 	}
 	a.lanesOpen = true
@@ -290,7 +291,7 @@ func (a *actor) never() { a.alarm.Stop() }
 
 // setState changes the state, clears what belongs to the old one, and stores it.
 func (a *actor) setState(ctx context.Context, state gateway.SessionState, reason gateway.SessionReason) {
-	if a.session.State == state && a.session.Reason == reason && !a.unsaved && a.ban == nil {
+	if a.session.State == state && a.session.Reason == reason && !a.unsaved && a.ban == nil && !a.holding {
 		return
 	}
 	if a.session.State != state {
@@ -310,7 +311,8 @@ func (a *actor) save(ctx context.Context) {
 	want := a.session
 	stored, err := a.s.deps.Store.UpdateSession(ctx, a.fence, func(row *gateway.Session) {
 		row.State, row.Reason, row.Since = want.State, want.Reason, want.Since
-		row.JID, row.LID = want.JID, want.LID
+		row.JID, row.LID, row.LastNumber = want.JID, want.LID, want.LastNumber
+		row.QueueHeld = row.QueueHeld || a.holding
 		row.PairingCode, row.PairingExpiresAt, row.PairingPhone = want.PairingCode, want.PairingExpiresAt, want.PairingPhone
 		if a.ban != nil {
 			row.Restriction = *a.ban
@@ -324,8 +326,13 @@ func (a *actor) save(ctx context.Context) {
 		a.retry.Reset(saveRetry)
 		a.log.Warn("store the state of a session", "state", string(want.State), "error", err)
 	default:
-		a.unsaved, a.ban = false, nil
+		a.unsaved, a.ban, a.holding = false, nil, false
 		a.session = stored
 		a.s.deps.OnChange(stored)
+		if stored.QueuePaused || stored.QueueHeld {
+			a.closeLanes()
+		} else {
+			a.openLanes()
+		}
 	}
 }

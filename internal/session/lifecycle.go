@@ -41,6 +41,8 @@ func (a *actor) obey(ctx context.Context, c gateway.Command) {
 		a.connectByCommand(ctx, c.Phone)
 	case gateway.CommandLogout:
 		a.logout(ctx)
+	case gateway.CommandQueue:
+		a.save(ctx) // which reads what the API wrote
 	default:
 		a.log.Warn("unknown command", "command", string(c.Kind))
 	}
@@ -322,6 +324,7 @@ func (a *actor) connected(ctx context.Context, l *link, event gateway.ClientEven
 	if a.session.Restriction.Kind == gateway.RestrictionBan {
 		a.ban = &gateway.Restriction{}
 	}
+	a.session.LastNumber = a.session.Number()
 	a.setState(ctx, gateway.SessionOnline, gateway.ReasonConnected)
 	if a.lost {
 		return
@@ -386,13 +389,29 @@ func (a *actor) outdated(ctx context.Context) {
 	}()
 }
 
-// paired stores the new number and logs in with it.
+// paired stores the new number and logs in with it. What waits was accepted for the number before: from another one it goes out
+// only when the operator says so.
 func (a *actor) paired(ctx context.Context, event gateway.ClientEvent) {
 	a.drop()
 	a.session.JID, a.session.LID = event.JID, event.LID
 	a.failures = 0
+	if before := a.session.LastNumber; before != "" && before != a.session.Number() && a.backlog(ctx) {
+		a.log.Warn("another number was paired while messages waited: they are held")
+		a.holding, a.session.QueueHeld = true, true
+	}
 	a.setState(ctx, gateway.SessionConnecting, gateway.ReasonConnecting)
 	a.connect(ctx)
+}
+
+// backlog reports whether messages wait; when that cannot be found out, they do.
+func (a *actor) backlog(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	waits, err := a.s.deps.Store.Backlog(ctx, a.fence.TenantKey)
+	if err != nil {
+		a.log.Warn("look for a backlog", "error", err)
+	}
+	return waits || err != nil
 }
 
 func (a *actor) pairFailed(ctx context.Context, reason gateway.SessionReason) {

@@ -23,6 +23,8 @@ type Store interface {
 	UpdateSession(ctx context.Context, fence gateway.Fence, apply func(*gateway.Session)) (gateway.Session, error)
 	TakeCommands(ctx context.Context, owner string) ([]gateway.Command, error)
 	AddCommand(ctx context.Context, c gateway.Command) error
+	// Backlog reports whether messages of the tenant wait.
+	Backlog(ctx context.Context, tenantKey int64) (bool, error)
 
 	// SeeWorker says that w lives and goes on doing so for ttl; RetireWorker, that it takes no more sessions.
 	SeeWorker(ctx context.Context, w gateway.Worker, ttl time.Duration) error

@@ -21,7 +21,7 @@ const (
 // Claim finds the message that ticket entitles to, lets apply begin its attempt, and stores that, all under the lease
 // f. The ticket's own message when it is due for another attempt; when it waits for its first, the oldest message of
 // its lane that does, so that the order is SQL's whatever became of other tickets. nil, nil when there is nothing to
-// do: the message is finished, in hand, not due yet, or gone. gateway.ErrFenced.
+// do: the message is finished, in hand, not due yet, or gone. gateway.ErrFenced, gateway.ErrQueueClosed.
 //
 // apply must be quick and must not use the database; its error undoes the claim and is returned.
 func (s *Store) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket,
@@ -33,7 +33,7 @@ func (s *Store) Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticke
 	var claimed *gateway.Message
 	err := s.write(ctx, "claim message", func(t *tx) error {
 		claimed = nil
-		if err := t.checkFence(f); err != nil {
+		if err := t.checkClaim(f); err != nil {
 			return err
 		}
 		m, err := t.claimable(ticket)

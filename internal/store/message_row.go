@@ -17,6 +17,7 @@ const (
 	stateCount = 19
 
 	selectMessage = `SELECT (SELECT t.id FROM tenants t WHERE t.tenant_key = messages.tenant_key),
+		(SELECT t.hold_unknown FROM tenants t WHERE t.tenant_key = messages.tenant_key),
 		` + fixedColumns + `, ` + stateColumns + ` FROM messages `
 	insertMessage = `INSERT INTO messages (` + fixedColumns + `, ` + stateColumns + `) VALUES (
 		$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
@@ -65,7 +66,7 @@ func scanMessage(row scanner) (gateway.Message, error) {
 		failure                                                                gateway.Failure
 		created, sendAt, expires, next, sent, delivered, read, failed, updated int64
 	)
-	err := row.Scan(&m.TenantID,
+	err := row.Scan(&m.TenantID, &m.HoldUnknown,
 		&m.ID, &m.TenantKey, &m.Seq, &m.WhatsAppID, &m.To, &m.Type, &m.Text, &m.Priority, &m.Reference, &m.BulkID, &m.RetryOf,
 		&media.MimeType, &media.Filename, &media.Size, &media.SHA256, &media.Voice, &media.Seconds,
 		&created, &sendAt, &expires,

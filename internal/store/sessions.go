@@ -12,14 +12,16 @@ import (
 )
 
 const selectSession = `SELECT s.tenant_key, t.id, s.state, s.reason, s.jid, s.lid, s.since,
-	s.restriction_kind, s.restriction_until, s.restriction_count, s.pairing_code, s.pairing_expires_at, s.pairing_phone,
+	s.restriction_kind, s.restriction_until, s.restriction_count, s.restriction_code, s.restriction_suspect,
+	s.last_number, s.queue_paused, s.queue_held, s.pairing_code, s.pairing_expires_at, s.pairing_phone,
 	s.owner, s.epoch, s.lease_until
 	FROM sessions s JOIN tenants t ON t.tenant_key = s.tenant_key `
 
 func scanSession(row scanner) (v gateway.Session, err error) {
 	var since, until, pairing, lease int64
 	err = row.Scan(&v.TenantKey, &v.TenantID, &v.State, &v.Reason, &v.JID, &v.LID, &since,
-		&v.Restriction.Kind, &until, &v.Restriction.Count, &v.PairingCode, &pairing, &v.PairingPhone,
+		&v.Restriction.Kind, &until, &v.Restriction.Count, &v.Restriction.Code, &v.Restriction.Suspect,
+		&v.LastNumber, &v.QueuePaused, &v.QueueHeld, &v.PairingCode, &pairing, &v.PairingPhone,
 		&v.Owner, &v.Epoch, &lease)
 	v.Since, v.Restriction.Until = fromMicros(since), fromMicros(until)
 	v.PairingExpiresAt, v.LeaseUntil = fromMicros(pairing), fromMicros(lease)
@@ -147,8 +149,8 @@ func (t *tx) checkFence(f gateway.Fence) error {
 	return t.s.fenced(t.row(t.s.d.sql(holdsLease+` {share}`), f.TenantKey, f.Owner, f.Epoch))
 }
 
-// UpdateSession lets apply change the state, names, restriction and pairing code of the session under f, and returns
-// what is stored. Who owns it and until when is not apply's to change. apply must be quick and must not use the
+// UpdateSession lets apply change the state, names, restriction, hold and pairing code of the session under f, and returns
+// what is stored. Who owns it and until when, and whether its queue is paused, is not apply's to change. apply must be quick and must not use the
 // database. gateway.ErrFenced.
 func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*gateway.Session)) (gateway.Session, error) {
 	var v gateway.Session
@@ -164,16 +166,18 @@ func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*
 		before := v
 		apply(&v)
 		v.TenantKey, v.TenantID, v.Owner, v.Epoch, v.LeaseUntil = before.TenantKey, before.TenantID, before.Owner, before.Epoch, before.LeaseUntil
+		v.QueuePaused = before.QueuePaused
 		v.Since, v.Restriction.Until, v.PairingExpiresAt = stored(v.Since), stored(v.Restriction.Until), stored(v.PairingExpiresAt)
 		if v == before {
 			return nil
 		}
 		_, err = t.exec(`UPDATE sessions SET state = $1, reason = $2, jid = $3, lid = $4, since = $5,
 			restriction_kind = $6, restriction_until = $7, restriction_count = $8, pairing_code = $9, pairing_expires_at = $10,
-			pairing_phone = $11 WHERE tenant_key = $12`,
+			pairing_phone = $11, restriction_code = $12, restriction_suspect = $13, last_number = $14, queue_held = $15
+			WHERE tenant_key = $16`,
 			v.State, v.Reason, v.JID, v.LID, micros(v.Since),
 			v.Restriction.Kind, micros(v.Restriction.Until), v.Restriction.Count, v.PairingCode, micros(v.PairingExpiresAt),
-			v.PairingPhone, v.TenantKey)
+			v.PairingPhone, v.Restriction.Code, v.Restriction.Suspect, v.LastNumber, v.QueueHeld, v.TenantKey)
 		return err
 	})
 	if err != nil {

@@ -12,13 +12,6 @@ import (
 // purgeChunk is how many messages of a deleted tenant go in one transaction, so that others get their turn.
 const purgeChunk = 500
 
-func scanTenant(row scanner) (t gateway.Tenant, err error) {
-	var created int64
-	err = row.Scan(&t.Key, &t.ID, &t.Name, &created)
-	t.CreatedAt = fromMicros(created)
-	return t, err
-}
-
 // CreateTenant makes a tenant and its session, unpaired. CodeInvalidTenant, CodeTenantExists.
 func (s *Store) CreateTenant(ctx context.Context, id, name string) (gateway.Tenant, error) {
 	if !gateway.ValidTenantID(id) {
@@ -48,7 +41,7 @@ func (s *Store) CreateTenant(ctx context.Context, id, name string) (gateway.Tena
 // Tenant finds a tenant by its id. CodeNotFound.
 func (s *Store) Tenant(ctx context.Context, id string) (gateway.Tenant, error) {
 	t, err := scanTenant(s.readRow(ctx,
-		`SELECT tenant_key, id, name, created_at FROM tenants WHERE id = $1 AND deleted_at = 0`, id))
+		`SELECT `+tenantColumns+` FROM tenants WHERE id = $1 AND deleted_at = 0`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return gateway.Tenant{}, gateway.Errorf(gateway.CodeNotFound, "there is no tenant %s", id)
 	}
@@ -60,7 +53,7 @@ func (s *Store) Tenant(ctx context.Context, id string) (gateway.Tenant, error) {
 
 // Tenants lists all tenants by id.
 func (s *Store) Tenants(ctx context.Context) ([]gateway.Tenant, error) {
-	rows, err := s.read(ctx, `SELECT tenant_key, id, name, created_at FROM tenants WHERE deleted_at = 0 ORDER BY id`)
+	rows, err := s.read(ctx, `SELECT `+tenantColumns+` FROM tenants WHERE deleted_at = 0 ORDER BY id`)
 	list, err := all(rows, err, scanTenant)
 	if err != nil {
 		return nil, s.wrap("list tenants", err)

@@ -1,0 +1,42 @@
+package gateway
+
+import "time"
+
+// Bounds of a tenant's default expiry.
+const (
+	MinDefaultExpiry = time.Second
+	MaxDefaultExpiry = 30 * 24 * time.Hour
+)
+
+// Settings are what a tenant may choose. The zero value is what a new tenant has.
+type Settings struct {
+	// HoldUnknown ends a message whose attempt may have been delivered as unknown, for the operator to decide; else it is repeated
+	// under the same stanza id, which a phone shows once.
+	HoldUnknown bool
+	// Expiry is how long a message without expiresAt may wait, by lane, in whole seconds from MinDefaultExpiry to
+	// MaxDefaultExpiry. 0: the hub's default.
+	Expiry struct{ High, Normal, Bulk time.Duration }
+}
+
+// ExpiryOf is how long a message of the lane may wait, when it does not say so itself.
+func (s Settings) ExpiryOf(lane Priority) time.Duration {
+	own, fallback := s.Expiry.Normal, DefaultExpiry
+	switch lane {
+	case PriorityHigh:
+		own, fallback = s.Expiry.High, DefaultExpiryHigh
+	case PriorityBulk:
+		own = s.Expiry.Bulk
+	case PriorityNormal:
+	}
+	if own > 0 {
+		return own
+	}
+	return fallback
+}
+
+// Purged counts what became of the messages that a purge ended.
+type Purged struct {
+	Canceled int // never attempted
+	Failed   int // attempted without success
+	Unknown  int // an attempt may have been delivered
+}

@@ -1,0 +1,112 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// SetQueue pauses or resumes a tenant's queue, or lifts its hold, and asks the session's owner to look: nil leaves a value as it is. When it
+// returns a pause, no message is claimed any more; one in hand is still sent. It returns the session as stored. CodeNotFound.
+func (s *Store) SetQueue(ctx context.Context, tenantKey int64, paused, held *bool) (gateway.Session, error) {
+	var v gateway.Session
+	err := s.write(ctx, "pause or resume a queue", func(t *tx) error {
+		var one int
+		err := t.row(s.d.sql(`SELECT 1 FROM sessions WHERE tenant_key = $1 {lock}`), tenantKey).Scan(&one)
+		if errors.Is(err, sql.ErrNoRows) {
+			return gateway.Errorf(gateway.CodeNotFound, "there is no such session")
+		}
+		if err != nil {
+			return err
+		}
+		if v, err = scanSession(t.row(selectSession+`WHERE s.tenant_key = $1`, tenantKey)); err != nil {
+			return err
+		}
+		before := v
+		v.QueuePaused, v.QueueHeld = *cmp.Or(paused, &v.QueuePaused), *cmp.Or(held, &v.QueueHeld)
+		if v == before {
+			return nil
+		}
+		if _, err = t.exec(`UPDATE sessions SET queue_paused = $1, queue_held = $2 WHERE tenant_key = $3`, v.QueuePaused, v.QueueHeld, tenantKey); err != nil {
+			return err
+		}
+		_, err = t.exec(`INSERT INTO commands (tenant_key, kind, phone, created_at) VALUES ($1, $2, '', $3)`,
+			tenantKey, gateway.CommandQueue, micros(s.now()))
+		return err
+	})
+	if err != nil {
+		return gateway.Session{}, err
+	}
+	return v, nil
+}
+
+// checkClaim is checkFence for a claim, which a pause or a hold forbids; neither begins before the claim has committed.
+func (t *tx) checkClaim(f gateway.Fence) error {
+	var closed bool
+	err := t.row(t.s.d.sql(`SELECT queue_paused OR queue_held FROM sessions
+		WHERE tenant_key = $1 AND owner = $2 AND epoch = $3 AND lease_until > {now} {share}`), f.TenantKey, f.Owner, f.Epoch).Scan(&closed)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return gateway.ErrFenced
+	case err != nil:
+		return t.s.wrap("check lease", err)
+	case closed:
+		return gateway.ErrQueueClosed
+	}
+	return nil
+}
+
+const waitingMessages = `WHERE tenant_key = $1 AND status IN ('scheduled', 'queued', 'sending') AND in_flight = ''
+	AND (phase <> 'staged' OR bulk_id NOT IN ` + hiddenBulks + `)`
+
+// Backlog reports whether messages of a tenant wait: for their turn, for another attempt, or for their time.
+func (s *Store) Backlog(ctx context.Context, tenantKey int64) (bool, error) {
+	var n int
+	err := s.readRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM messages `+waitingMessages+` LIMIT 1) waiting`, tenantKey).Scan(&n)
+	if err != nil {
+		return false, s.wrap("look for a backlog", err)
+	}
+	return n > 0, nil
+}
+
+// LastSeq is the Seq of the message that a tenant accepted last, 0 when there is none.
+func (s *Store) LastSeq(ctx context.Context, tenantKey int64) (seq int64, err error) {
+	if err := s.readRow(ctx, `SELECT COALESCE(MAX(seq), 0) FROM messages WHERE tenant_key = $1`, tenantKey).Scan(&seq); err != nil {
+		return 0, s.wrap("read the last message's number", err)
+	}
+	return seq, nil
+}
+
+// UpdateWaiting lets apply change up to limit messages of a tenant that wait, oldest first, with a Seq above after and up to upTo,
+// in one transaction with their history. It returns those that changed, and the Seq that it got to, 0 when there are none beyond
+// it. What somebody else changes at this moment is passed over. For apply see Claim.
+func (s *Store) UpdateWaiting(ctx context.Context, tenantKey, after, upTo int64, limit int,
+	apply func(*gateway.Message) ([]gateway.Event, error),
+) (changed []gateway.Message, next int64, err error) {
+	err = s.write(ctx, "update waiting messages", func(t *tx) error {
+		changed, next = nil, 0
+		rows, err := t.query(s.d.sql(selectMessage+waitingMessages+` AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4 {skip}`),
+			tenantKey, after, upTo, limit)
+		waiting, err := all(rows, err, scanMessage)
+		if err != nil {
+			return err
+		}
+		if len(waiting) == limit {
+			next = waiting[limit-1].Seq
+		}
+		for _, m := range waiting {
+			before := m
+			if err := t.change(&m, apply); err != nil {
+				return err
+			}
+			if m != before {
+				changed = append(changed, m)
+			}
+		}
+		return nil
+	})
+	return changed, next, err
+}

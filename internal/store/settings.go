@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk`
+
+func scanTenant(row scanner) (t gateway.Tenant, err error) {
+	var created, high, normal, bulk int64
+	err = row.Scan(&t.Key, &t.ID, &t.Name, &created, &t.Settings.HoldUnknown, &high, &normal, &bulk)
+	t.CreatedAt = fromMicros(created)
+	t.Settings.Expiry.High = time.Duration(high) * time.Second
+	t.Settings.Expiry.Normal = time.Duration(normal) * time.Second
+	t.Settings.Expiry.Bulk = time.Duration(bulk) * time.Second
+	return t, err
+}
+
+// UpdateSettings lets apply change what a tenant may choose, and returns what is stored. apply must be quick and must not use
+// the database. CodeNotFound.
+func (s *Store) UpdateSettings(ctx context.Context, tenantKey int64, apply func(*gateway.Settings)) (gateway.Settings, error) {
+	var settings gateway.Settings
+	err := s.write(ctx, "update settings", func(t *tx) error {
+		tenant, err := scanTenant(t.row(s.d.sql(`SELECT `+tenantColumns+` FROM tenants WHERE tenant_key = $1 AND deleted_at = 0 {lock}`), tenantKey))
+		if errors.Is(err, sql.ErrNoRows) {
+			return gateway.Errorf(gateway.CodeNotFound, "there is no such tenant")
+		}
+		if err != nil {
+			return err
+		}
+		settings = tenant.Settings
+		apply(&settings)
+		e := settings.Expiry
+		_, err = t.exec(`UPDATE tenants SET hold_unknown = $1, expiry_high = $2, expiry_normal = $3, expiry_bulk = $4 WHERE tenant_key = $5`,
+			settings.HoldUnknown, int64(e.High/time.Second), int64(e.Normal/time.Second), int64(e.Bulk/time.Second), tenantKey)
+		return err
+	})
+	if err != nil {
+		return gateway.Settings{}, err
+	}
+	return settings, nil
+}
