@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wapro/hub/internal/wasim"
 )
 
 // requestTimeout bounds one request; one that is not answered by then is repeated.
@@ -135,13 +137,30 @@ func (w *world) sendShare(tenant, count int, during time.Duration) []*message {
 	return share
 }
 
-// recipient is one of the tenant's ten contacts, or now and then a number that nobody wrote to before, which costs queries.
+// recipient is one of the tenant's ten contacts, or now and then a number that nobody wrote to before, which costs queries. Every
+// fourth message goes to a phone whose receipts are late, so that they do not tell at once what an acknowledgement failed to
+// tell; a few go to a number that has no account, and should fail.
 func (w *world) recipient(tenant int, random *rand.Rand) string {
-	contact := random.IntN(10)
-	if w.unknownContact[tenant].Swap(false) || random.IntN(50) == 0 {
+	draw, contact := random.IntN(100), random.IntN(10)
+	switch {
+	case w.unknownContact[tenant].Swap(false) || draw < 2:
 		return fmt.Sprintf("9199%08d", w.contacts.Add(1))
+	case draw < 3:
+		return numberThat(wasim.NotOnWhatsApp)
+	case draw < 28:
+		return numberThat(wasim.SlowReceipts)
 	}
 	return fmt.Sprintf("9198%06d%02d", tenant, contact)
+}
+
+// numberThat is the simulator's test number with that behaviour.
+func numberThat(behaves wasim.Behaviour) string {
+	for _, n := range wasim.TestNumbers() {
+		if n.Behaviour == behaves {
+			return n.Number
+		}
+	}
+	panic("the simulator has no number that is " + string(behaves))
 }
 
 // post repeats a message under its key until it is accepted or the world ends.
