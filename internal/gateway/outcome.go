@@ -27,6 +27,14 @@ type Outcome struct {
 type Verdict struct {
 	Kind  VerdictKind
 	Delay time.Duration // with VerdictRetry
+	Rest  Rest          // with any kind
+}
+
+// Rest keeps a lane and those below it from being consumed For some time, as soon as the ticket in hand is done with. Higher lanes go
+// on. The zero value is none.
+type Rest struct {
+	From Priority
+	For  time.Duration
 }
 
 // VerdictKind is the kind of a Verdict.

@@ -45,41 +45,51 @@ type consumer struct {
 	opts   Options
 	log    *slog.Logger
 	peers  int                                         // servers that run, this one included
+	lanes  []gateway.Priority                          // that it serves
+	until  time.Time                                   // another lane may be served then; zero: none waits
 	again  func(context.Context, gateway.Ticket) error // to the tail
 
 	life   context.Context //nolint:containedctx // the life of the handlers
 	cancel context.CancelFunc
 
-	turn     chan struct{} // held by the one handler that runs
-	stopping chan struct{} // closed: no handler begins any more
-	over     chan struct{} // closed: asynq is down, parked tasks may end
-	gaveBack chan struct{} // cap 1: the session went away
-	ended    chan struct{} // cap 1: a task was handled
+	turn     chan struct{}     // held by the one handler that runs
+	stopping chan struct{}     // closed: no handler begins any more
+	over     chan struct{}     // closed: asynq is down, parked tasks may end
+	gaveBack chan struct{}     // cap 1: the session went away
+	ended    chan struct{}     // cap 1: a task was handled
+	rest     chan gateway.Rest // cap 1: a lane is to rest
 }
 
-func newConsumer(ctx context.Context, key int64, h Handler, opts Options, peers int,
+// ending is how the life of a consumer ended.
+type ending struct {
+	gaveBack bool
+	rest     gateway.Rest
+}
+
+func newConsumer(ctx context.Context, key int64, h Handler, opts Options, peers int, lanes []gateway.Priority, until time.Time,
 	again func(context.Context, gateway.Ticket) error,
 ) *consumer {
 	c := &consumer{
-		key: key, handle: h, opts: opts, log: opts.Log.With("tenantKey", key), peers: peers, again: again,
+		key: key, handle: h, opts: opts, log: opts.Log.With("tenantKey", key), peers: peers, lanes: lanes, until: until, again: again,
 		turn:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		over:     make(chan struct{}),
 		gaveBack: make(chan struct{}, 1),
 		ended:    make(chan struct{}, 1),
+		rest:     make(chan gateway.Rest, 1),
 	}
 	c.life, c.cancel = context.WithCancel(ctx)
 	return c
 }
 
-// run consumes until closing is closed, a handler gives its ticket back, or nothing is left to do. It reports whether
-// it ended because of a give-back.
-func (c *consumer) run(client redis.UniversalClient, empty func(context.Context) bool, closing <-chan struct{}) bool {
+// run consumes its lanes until closing is closed, a handler gives its ticket back or lets a lane rest, another lane may be served, or
+// nothing is left to do.
+func (c *consumer) run(client redis.UniversalClient, empty func(context.Context) bool, closing <-chan struct{}) (end ending) {
 	defer c.cancel()
 	server := asynq.NewServerFromRedisClient(client, asynq.Config{
 		// One at a time: WhatsApp's client sends one message at a time anyway, and order is promised.
 		Concurrency:              1,
-		Queues:                   queueWeights(c.key),
+		Queues:                   queueWeights(c.key, c.lanes),
 		StrictPriority:           true,
 		TaskCheckInterval:        min(taskCheck+time.Duration(c.peers)*taskCheckShare, taskCheckMax),
 		DelayedTaskCheckInterval: c.opts.DelayedCheck + time.Duration(c.peers)*delayedCheckShare,
@@ -92,25 +102,43 @@ func (c *consumer) run(client redis.UniversalClient, empty func(context.Context)
 	})
 	if err := server.Start(c); err != nil {
 		c.log.Error("a tenant's server did not start", "error", err)
-		return true
+		return ending{gaveBack: true}
 	}
-	defer c.shutDown(server)
+	// What the last handler says while everything stops counts too.
+	defer func() {
+		c.shutDown(server)
+		select {
+		case end.rest = <-c.rest:
+		default:
+		}
+	}()
 
 	idle := time.NewTimer(c.opts.IdleAfter)
 	defer idle.Stop()
+	var more <-chan time.Time
+	if !c.until.IsZero() {
+		timer := time.NewTimer(time.Until(c.until))
+		defer timer.Stop()
+		more = timer.C
+	}
 	for {
 		select {
 		case <-closing:
-			return false
+			return end
 		case <-c.gaveBack:
-			return true
+			end.gaveBack = true
+			return end
+		case <-more:
+			return end
+		case end.rest = <-c.rest:
+			return end
 		case <-c.ended:
 			idle.Reset(c.opts.IdleAfter)
 		case <-idle.C:
 			// Stopping is safe at any moment, and whoever stops looks once more afterwards: an answer that is
 			// outdated at once does no harm.
 			if len(c.turn) == 0 && empty(c.life) {
-				return false
+				return end
 			}
 			idle.Reset(c.opts.IdleAfter)
 		}
@@ -157,14 +185,23 @@ func (c *consumer) ProcessTask(_ context.Context, task *asynq.Task) error {
 		return c.park()
 	default:
 	}
-	back, err := c.process(task)
+	verdict, err := c.process(task)
+	resting := verdict.Rest.For > 0
+	if resting {
+		select {
+		case c.rest <- verdict.Rest:
+		default: // the one before ends the run already, and the lane is asked again afterwards
+		}
+	}
 	<-c.turn
 	notify(c.ended)
-	if back {
-		notify(c.gaveBack)
-		return c.park()
+	if verdict.Kind != gateway.VerdictGiveBack {
+		return err
 	}
-	return err
+	if !resting {
+		notify(c.gaveBack)
+	}
+	return c.park()
 }
 
 func (c *consumer) park() error {
@@ -172,25 +209,24 @@ func (c *consumer) park() error {
 	return errBack
 }
 
-func (c *consumer) process(task *asynq.Task) (back bool, err error) {
+func (c *consumer) process(task *asynq.Task) (verdict gateway.Verdict, err error) {
 	var ticket gateway.Ticket
 	if err := json.Unmarshal(task.Payload(), &ticket); err != nil || ticket.TenantKey != c.key {
 		c.log.Error("dropped a ticket that cannot be read", "error", err)
-		return false, nil
+		return verdict, nil
 	}
-	switch verdict := c.call(ticket); verdict.Kind {
+	verdict = c.call(ticket)
+	switch verdict.Kind {
 	case gateway.VerdictAgain:
 		if err := c.again(c.life, ticket); err != nil {
 			c.log.Warn("could not put a ticket to the tail, it comes back later", "error", err)
-			return false, &retryLater{time.Now().Add(retryAfter)}
+			return verdict, &retryLater{time.Now().Add(retryAfter)}
 		}
 	case gateway.VerdictRetry:
-		return false, &retryLater{time.Now().Add(verdict.Delay)}
-	case gateway.VerdictGiveBack:
-		return true, nil
-	case gateway.VerdictDone:
+		return verdict, &retryLater{time.Now().Add(verdict.Delay)}
+	case gateway.VerdictGiveBack, gateway.VerdictDone:
 	}
-	return false, nil
+	return verdict, nil
 }
 
 // call runs the handler and contains its panic: one tenant's must not end the others (I6).

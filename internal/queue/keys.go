@@ -23,9 +23,8 @@ func queueName(tenantKey int64, lane gateway.Priority) string {
 	return fmt.Sprintf("t:%d:%s", tenantKey, lane)
 }
 
-// queueWeights are asynq's strict priorities: the highest is served first.
-func queueWeights(tenantKey int64) map[string]int {
-	lanes := gateway.Priorities()
+// queueWeights are asynq's strict priorities for some lanes of a tenant: the highest is served first.
+func queueWeights(tenantKey int64, lanes []gateway.Priority) map[string]int {
 	weights := make(map[string]int, len(lanes))
 	for i, lane := range lanes {
 		weights[queueName(tenantKey, lane)] = len(lanes) - i

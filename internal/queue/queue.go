@@ -98,6 +98,7 @@ type tenant struct {
 	busy      bool          // looked at or consumed right now; at most one goroutine does either
 	woken     bool          // something came while busy
 	notBefore time.Time     // resting after a give-back
+	rests     rests         // lanes that rest
 	lastRun   time.Time     // end of the last run
 	timer     *time.Timer   // wakes it when a delayed ticket is due
 	closing   chan struct{} // closed to end the present run; nil when there is none
@@ -193,7 +194,7 @@ func (q *Queue) Open(tenantKey int64, h Handler) {
 		q.tenants[tenantKey] = t
 	}
 	q.endRunLocked(t)
-	t.handle, t.notBefore, t.lastRun = h, time.Time{}, time.Time{}
+	t.handle, t.notBefore, t.lastRun, t.rests = h, time.Time{}, time.Time{}, rests{}
 	q.markLocked(t)
 }
 

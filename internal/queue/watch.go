@@ -23,11 +23,33 @@ const (
 	signalsHeld = 1024             // wake-up signals that wait in this process; more are found by the sweep
 )
 
-// backlog is what waits for one tenant.
+// backlog is what waits in one lane of a tenant, or in several.
 type backlog struct {
 	pending  int64     // tickets that can be handled now
 	due      time.Time // when the next delayed ticket comes up, zero: none
 	leaseDue time.Time // when a dead process's ticket can be had back, zero: none
+}
+
+// backlogs is what waits for one tenant, by lane.
+type backlogs map[gateway.Priority]backlog
+
+// of is what waits in some lanes together.
+func (b backlogs) of(lanes []gateway.Priority) (sum backlog) {
+	for _, lane := range lanes {
+		part := b[lane]
+		sum.pending += part.pending
+		sum.due = sooner(sum.due, part.due)
+		sum.leaseDue = sooner(sum.leaseDue, part.leaseDue)
+	}
+	return sum
+}
+
+// sooner is the earlier of two times, of which a zero one does not count.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (b backlog) empty(now time.Time) bool {
@@ -119,24 +141,24 @@ func (q *Queue) settle(ctx context.Context, keys []int64) {
 	}
 }
 
-func (q *Queue) decideLocked(t *tenant, b backlog, now time.Time) {
+func (q *Queue) decideLocked(t *tenant, found backlogs, now time.Time) {
 	if now.Before(t.notBefore) {
 		q.wakeAfterLocked(t, t.notBefore.Sub(now))
 		return
 	}
+	lanes, rested := t.rests.awake(now)
+	b := found.of(lanes)
 	next := b.due
 	if !b.leaseDue.IsZero() {
 		at := b.leaseDue
 		if paced := t.lastRun.Add(leasePace); !t.lastRun.IsZero() && paced.After(at) {
 			at = paced
 		}
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
+		next = sooner(next, at)
 	}
-	switch {
+	switch next = sooner(next, rested); {
 	case b.pending > 0, !next.IsZero() && !next.After(now):
-		q.consumeLocked(t)
+		q.consumeLocked(t, lanes, rested)
 	case !next.IsZero():
 		q.wakeAfterLocked(t, next.Sub(now))
 	}
@@ -149,18 +171,19 @@ func (q *Queue) wakeAfterLocked(t *tenant, d time.Duration) {
 	t.timer = time.AfterFunc(d, func() { q.wake(t.key) })
 }
 
-// consumeLocked starts a server for the tenant. When it has ended the tenant is looked at once more.
-func (q *Queue) consumeLocked(t *tenant) {
+// consumeLocked starts a server for some lanes of the tenant, the others rest until a time. When it has ended the tenant is looked at
+// once more.
+func (q *Queue) consumeLocked(t *tenant, lanes []gateway.Priority, until time.Time) {
 	closing, ended := make(chan struct{}), make(chan struct{})
 	t.busy, t.closing, t.ended = true, closing, ended
 	q.running++
-	c := newConsumer(q.life, t.key, t.handle, q.opts, q.running, q.putToTail)
+	c := newConsumer(q.life, t.key, t.handle, q.opts, q.running, lanes, until, q.putToTail)
 	empty := func(ctx context.Context) bool {
 		found, err := q.look(ctx, []int64{t.key})
-		return err == nil && found[0].empty(time.Now())
+		return err == nil && found[0].of(lanes).empty(time.Now())
 	}
 	q.runs.Go(func() {
-		gaveBack := c.run(q.server, empty, closing)
+		end := c.run(q.server, empty, closing)
 
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -168,8 +191,11 @@ func (q *Queue) consumeLocked(t *tenant) {
 		t.busy, t.ended, t.lastRun = false, nil, time.Now()
 		if t.closing == closing {
 			t.closing = nil
-			if gaveBack {
+			if end.gaveBack {
 				t.notBefore = time.Now().Add(q.opts.GiveBackPause)
+			}
+			if end.rest.For > 0 {
+				t.rests.add(end.rest.From, end.rest.For, time.Now())
 			}
 		}
 		close(ended)
@@ -191,7 +217,7 @@ func (q *Queue) putToTail(ctx context.Context, ticket gateway.Ticket) error {
 }
 
 // look asks Redis what waits for the tenants, in one round trip.
-func (q *Queue) look(ctx context.Context, keys []int64) ([]backlog, error) {
+func (q *Queue) look(ctx context.Context, keys []int64) ([]backlogs, error) {
 	type answers struct {
 		pending *redis.IntCmd
 		delayed [2]*redis.ZSliceCmd
@@ -221,14 +247,16 @@ func (q *Queue) look(ctx context.Context, keys []int64) ([]backlog, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := make([]backlog, len(keys))
+	found := make([]backlogs, len(keys))
 	for i, a := range asked {
-		b := &found[i/len(lanes)]
-		b.pending += a.pending.Val()
+		b := backlog{pending: a.pending.Val(), leaseDue: earlier(time.Time{}, a.lease.Val(), leaseSlack)}
 		for _, set := range a.delayed {
 			b.due = earlier(b.due, set.Val(), 0)
 		}
-		b.leaseDue = earlier(b.leaseDue, a.lease.Val(), leaseSlack)
+		if i%len(lanes) == 0 {
+			found[i/len(lanes)] = make(backlogs, len(lanes))
+		}
+		found[i/len(lanes)][lanes[i%len(lanes)]] = b
 	}
 	return found, nil
 }
@@ -238,11 +266,7 @@ func earlier(at time.Time, first []redis.Z, d time.Duration) time.Time {
 	if len(first) == 0 {
 		return at
 	}
-	other := time.Unix(int64(first[0].Score), 0).Add(d)
-	if at.IsZero() || other.Before(at) {
-		return other
-	}
-	return at
+	return sooner(at, time.Unix(int64(first[0].Score), 0).Add(d))
 }
 
 // sweep wakes the tenants that got tickets since a time, in case their signals were lost. It reports whether Redis
