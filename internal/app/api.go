@@ -26,6 +26,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 		Ledger:  h.ledger,
 		Media:   base64Files{h.blobs},
 		Tenants: tenants{h},
+		Bulks:   h.bulks,
 		Log:     h.log,
 		Sandbox: sandbox,
 	})

@@ -19,7 +19,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/wapro/hub/internal/bulk"
 	"github.com/wapro/hub/internal/config"
+	"github.com/wapro/hub/internal/intake"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/media"
 	"github.com/wapro/hub/internal/queue"
@@ -60,6 +62,7 @@ type Hub struct {
 	queue     *queue.Queue
 	tickets   Tickets // what the rooms see of queue
 	ledger    *ledger.Ledger
+	bulks     *bulk.Service
 	worker    *worker       // nil in an API that has REDIS_URL
 	simulator *wasim.Server // in the sandbox only
 
@@ -116,6 +119,7 @@ func Start(ctx context.Context, process config.Process, cfg config.Config, opts 
 		{"open the database", true, h.openStore},
 		{"open the blob store", true, h.openBlobs},
 		{"open the queue", true, h.openQueue},
+		{"open the bulk sends", true, h.openBulks},
 		{"create the sandbox's keys", cfg.Sandbox, h.createSandboxKeys},
 		{"start the simulator", cfg.Sandbox, h.startSimulator},
 		{"create the first keys", api, func(ctx context.Context) error { return h.store.Exclusive(ctx, h.bootstrap) }},
@@ -223,6 +227,18 @@ func (h *Hub) openQueue(ctx context.Context) error {
 		return err
 	}
 	h.onStop("queue", briefStop, h.queue.Stop)
+	return nil
+}
+
+func (h *Hub) openBulks(context.Context) error {
+	h.bulks = bulk.New(bulk.Deps{
+		Store: h.store, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, Log: h.log,
+		Wake: func() {
+			if h.worker != nil { // else the worker finds it with its next sweep
+				h.worker.relay.Wake()
+			}
+		},
+	})
 	return nil
 }
 

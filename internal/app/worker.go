@@ -45,7 +45,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		return fmt.Errorf("name this machine: %w", err)
 	}
 	w := &worker{}
-	if w.relay, err = relay.New(h.database, h.ledger, h.tickets, relay.Options{Instance: h.instance, Log: h.log}); err != nil {
+	if w.relay, err = relay.New(h.database, h.ledger, h.tickets, relay.Options{Instance: h.instance, Bulks: h.bulks, Log: h.log}); err != nil {
 		return err
 	}
 	w.sessions = session.New(session.Deps{

@@ -17,6 +17,8 @@ const (
 	CodeInvalidRecipient   Code = "invalid_recipient"    // neither a phone number nor a JID
 	CodeInvalidMessage     Code = "invalid_message"      // empty or over MaxTextBytes
 	CodeInvalidMedia       Code = "invalid_media"        // broken base64, empty, no mimetype
+	CodeDuplicateRecipient Code = "duplicate_recipient"  // a recipient that a bulk has already
+	CodeMissingVariable    Code = "missing_variable"     // a placeholder of a bulk's text that the row has no value for
 	CodeMediaMismatch      Code = "media_type_mismatch"  // the bytes are not what mimetype says
 	CodeMediaTooLarge      Code = "media_too_large"      // over MaxMediaBytes
 	CodeMediaBusy          Code = "media_busy"           // too many media bytes in flight

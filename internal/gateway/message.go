@@ -1,6 +1,11 @@
 package gateway
 
-import "time"
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"time"
+)
 
 // Bounds of a message.
 const (
@@ -60,6 +65,28 @@ type Media struct {
 	Seconds  int    // length of audio, 0 when unknown
 }
 
+// Type is what the recipient sees: WhatsApp shows these formats itself, any other is a document.
+func (m Media) Type() MessageType {
+	kind, _, _ := strings.Cut(m.MimeType, ";")
+	switch kind {
+	case "image/jpeg", "image/png", "image/webp":
+		return TypeImage
+	case "video/mp4", "video/3gpp":
+		return TypeVideo
+	}
+	if strings.HasPrefix(kind, "audio/") {
+		return TypeAudio
+	}
+	return TypeDocument
+}
+
+// NewStanzaID makes a WhatsApp message id of the form that WhatsApp's web client uses.
+func NewStanzaID() string {
+	var b [9]byte
+	rand.Read(b[:]) // never fails: it ends the process instead
+	return "3EB0" + strings.ToUpper(hex.EncodeToString(b[:]))
+}
+
 // Message is one message on its way, exactly as stored. Times are UTC, zero when they have not come.
 type Message struct {
 	ID        string // UUIDv7, ours
@@ -89,6 +116,7 @@ type Message struct {
 	InFlight      string    // the process instance that has it in hand, empty when none
 	Error         *Failure
 	HoldUnknown   bool // the tenant's setting, as it is now: when Uncertain it is not attempted again
+	FirstContact  bool // when sent: nobody had written to the recipient before
 
 	CreatedAt, SendAt, ExpiresAt, SentAt, DeliveredAt, ReadAt, FailedAt, UpdatedAt time.Time
 

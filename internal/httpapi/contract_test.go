@@ -77,8 +77,6 @@ func TestWhatIsNotBuiltAnswersNotImplemented(t *testing.T) {
 	t.Parallel()
 	h := newHub(t)
 	for _, route := range []string{
-		"GET /api/algo/bulk", "POST /api/algo/bulk", "GET /api/algo/bulk/1", "POST /api/algo/bulk/1/pause", "POST /api/algo/bulk/1/resume",
-		"POST /api/algo/bulk/1/cancel", "POST /api/algo/bulk/1/retry", "GET /api/algo/bulk/1/results.csv", "GET /api/algo/bulk/1/events",
 		"GET /api/algo/settings", "PATCH /api/algo/settings", "POST /api/algo/queue/pause", "POST /api/algo/queue/resume",
 		"POST /api/algo/queue/purge", "POST /api/algo/queue/release", "GET /api/algo/webhooks", "POST /api/algo/webhooks",
 		"PATCH /api/algo/webhooks/1", "DELETE /api/algo/webhooks/1", "POST /api/algo/webhooks/1/test", "GET /api/algo/webhooks/1/deliveries",

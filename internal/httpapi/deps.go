@@ -83,6 +83,7 @@ type Deps struct {
 	Ledger  Ledger
 	Media   Media
 	Tenants Tenants
+	Bulks   Bulks
 	Log     *slog.Logger
 	// Sandbox serves the /sandbox routes behind the admin key; nil: there are none.
 	Sandbox http.Handler
@@ -99,6 +100,8 @@ type Options struct {
 	CodeWait     time.Duration    // how long a request waits for a pairing code; 20 s
 	PollInterval time.Duration    // how often awaited statuses and codes are asked for; 50 ms
 	StreamPoll   time.Duration    // how often a stream looks at its session; 500 ms
+	BulkPoll     time.Duration    // how often a stream looks at its bulk; 1 s
+	MaxUploads   int              // bulks that arrive at a time; 4
 	Heartbeat    time.Duration    // a comment on a silent stream; 15 s
 	KeyCacheTTL  time.Duration    // how long a key is believed without asking the store; 2 s
 }
@@ -127,6 +130,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.StreamPoll == 0 {
 		o.StreamPoll = 500 * time.Millisecond
+	}
+	if o.BulkPoll == 0 {
+		o.BulkPoll = time.Second
+	}
+	if o.MaxUploads == 0 {
+		o.MaxUploads = 4
 	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 15 * time.Second

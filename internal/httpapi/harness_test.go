@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/wapro/hub/internal/bulk"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi"
 	"github.com/wapro/hub/internal/intake"
@@ -74,6 +75,9 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 	h.server, err = httpapi.New(httpapi.Deps{
 		Store:  h.fault,
 		Intake: intake.New(intake.Deps{Store: h.fault, Queue: noQueue{}, Media: files}),
+		Bulks: bulk.New(bulk.Deps{
+			Store: h.fault, Ledger: h.ledger, Media: files, ParseRecipient: intake.ParseRecipient, Dir: dir, Log: log,
+		}),
 		Ledger: h.ledger, Media: blobs{files}, Tenants: tenants{db}, Log: log, Sandbox: set.sandbox, Options: set.options,
 	})
 	must(t, err)

@@ -22,7 +22,7 @@ func (s *Server) PostMedia(c echo.Context, _ string, _ spec.PostMediaParams) err
 	if _, _, err := idempotencyKey(c.Request()); err != nil {
 		return err
 	}
-	body := newMediaBody(c)
+	body := newBody(c, maxMediaBody)
 	var req gateway.MediaRequest
 	refused := s.decodeMedia(c, body, &req)
 	if refused != nil && !body.drain() {
@@ -38,12 +38,12 @@ func (s *Server) PostMedia(c echo.Context, _ string, _ spec.PostMediaParams) err
 	})
 }
 
-func (s *Server) decodeMedia(c echo.Context, body *mediaBody, req *gateway.MediaRequest) error {
+func (s *Server) decodeMedia(c echo.Context, body *hashedBody, req *gateway.MediaRequest) error {
 	if err := requireJSON(c.Request()); err != nil {
 		return err
 	}
-	if c.Request().ContentLength > maxMediaBody {
-		return &http.MaxBytesError{Limit: maxMediaBody}
+	if err := body.tooLong(); err != nil {
+		return err
 	}
 	d := strictjson.NewDecoder(body, mediaBuffer)
 	var to, media bool
@@ -117,20 +117,29 @@ func at(pointer string, err error) error {
 	return &pointed
 }
 
-// mediaBody is a request body that is bounded and hashed while it is read.
-type mediaBody struct {
+// hashedBody is a request body that is bounded and hashed while it is read.
+type hashedBody struct {
 	c       echo.Context
+	limit   int64
 	limited io.Reader
 	hash    hash.Hash
 	err     error // the first error, io.EOF included
 }
 
-func newMediaBody(c echo.Context) *mediaBody {
-	return &mediaBody{c: c, limited: http.MaxBytesReader(c.Response().Writer, c.Request().Body, maxMediaBody), hash: sha256.New()}
+func newBody(c echo.Context, limit int64) *hashedBody {
+	return &hashedBody{c: c, limit: limit, limited: http.MaxBytesReader(c.Response().Writer, c.Request().Body, limit), hash: sha256.New()}
+}
+
+// tooLong refuses a body that is announced to be longer than its limit.
+func (b *hashedBody) tooLong() error {
+	if b.c.Request().ContentLength > b.limit {
+		return &http.MaxBytesError{Limit: b.limit}
+	}
+	return nil
 }
 
 // Read implements io.Reader.
-func (b *mediaBody) Read(p []byte) (int, error) {
+func (b *hashedBody) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
@@ -144,12 +153,12 @@ func (b *mediaBody) Read(p []byte) (int, error) {
 }
 
 // sum is the SHA-256 of the body that was read whole.
-func (b *mediaBody) sum() [32]byte { return [32]byte(b.hash.Sum(nil)) }
+func (b *hashedBody) sum() [32]byte { return [32]byte(b.hash.Sum(nil)) }
 
 // drain reads what is left and reports whether the whole body was within its limit.
-func (b *mediaBody) drain() bool {
+func (b *hashedBody) drain() bool {
 	r := b.c.Request()
-	if r.Header.Get("Expect") != "" || r.ContentLength > maxMediaBody {
+	if r.Header.Get("Expect") != "" || b.tooLong() != nil {
 		discard(r)
 		return false
 	}

@@ -323,21 +323,24 @@ func (s *Server) CancelMessage(c echo.Context, _ string, id string, _ spec.Cance
 // RetryMessage accepts a new message in place of one that ended without success.
 func (s *Server) RetryMessage(c echo.Context, _ string, id string, _ spec.RetryMessageParams) error {
 	var force bool
-	decode := func(d *strictjson.Decoder) error {
-		if d == nil {
-			return nil
-		}
-		return d.Object(func(name string) (err error) {
-			if name != "force" {
-				return d.UnknownField()
-			}
-			force, err = d.Bool()
-			return err
-		})
-	}
+	decode := func(d *strictjson.Decoder) (err error) { force, err = decodeForce(d); return err }
 	return s.post(c, decode, func(ctx context.Context, done *gateway.IdempotencyCompletion) (*answer, error) {
 		return accept(done, func() (gateway.Message, error) {
 			return s.intake.Retry(ctx, callOf(c).tenant, id, force, done)
 		})
 	})
+}
+
+func decodeForce(d *strictjson.Decoder) (force bool, err error) {
+	if d == nil {
+		return false, nil
+	}
+	err = d.Object(func(name string) (err error) {
+		if name != "force" {
+			return d.UnknownField()
+		}
+		force, err = d.Bool()
+		return err
+	})
+	return force, err
 }

@@ -32,6 +32,7 @@ const retryAfter = 2
 func statusOf(code gateway.Code) (status int, ok bool) {
 	switch code {
 	case gateway.CodeInvalidBody, gateway.CodeUnknownField, gateway.CodeInvalidRecipient, gateway.CodeInvalidMessage,
+		gateway.CodeDuplicateRecipient, gateway.CodeMissingVariable,
 		gateway.CodeInvalidMedia, gateway.CodeMediaMismatch, gateway.CodeInvalidParameter, gateway.CodeInvalidTenant,
 		gateway.CodeInvalidIdempotency, gateway.CodeIdempotencyReuse:
 		return http.StatusUnprocessableEntity, true

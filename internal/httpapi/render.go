@@ -11,7 +11,7 @@ import (
 func message(m *gateway.Message) spec.Message {
 	out := spec.Message{
 		Id: m.ID, TenantId: m.TenantID, To: m.To, RecipientJid: orNull(m.RecipientJID), Type: spec.MessageType(m.Type),
-		Message: orNull(m.Text), Status: spec.Status(m.Status), Phase: orNull(string(m.Phase)),
+		Message: orNull(m.Text), Status: spec.Status(m.Status), Phase: phase(m.Phase),
 		Priority: spec.Priority(m.Priority), Reference: orNull(m.Reference), WhatsappId: m.WhatsAppID,
 		Attempts: m.Attempts, NextAttemptAt: timeOrNull(m.NextAttemptAt), Error: failure(m.Error),
 		BulkId: orNull(m.BulkID), RetryOf: orNull(m.RetryOf), CreatedAt: m.CreatedAt.UTC(), SendAt: timeOrNull(m.SendAt),
@@ -24,6 +24,14 @@ func message(m *gateway.Message) spec.Message {
 		}
 	}
 	return out
+}
+
+// phase hides how the messages of a bulk wait for their turn.
+func phase(p gateway.Phase) *string {
+	if p == gateway.PhaseStaged {
+		p = gateway.PhaseWaiting
+	}
+	return orNull(string(p))
 }
 
 func failure(f *gateway.Failure) *spec.Failure {

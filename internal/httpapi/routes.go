@@ -119,7 +119,9 @@ func (s *Server) guard(op operation) echo.MiddlewareFunc {
 		limit = maxWait + s.opts.RequestTime
 	case "connectSession":
 		limit = s.opts.CodeWait + s.opts.RequestTime
-	case "streamSessionEvents":
+	case "createBulk", "retryBulk", "getBulkResults":
+		limit = bulkTime
+	case "streamSessionEvents", "streamBulkEvents":
 		limit = streamTime
 	}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {

@@ -44,6 +44,7 @@ type Server struct {
 	ledger  Ledger
 	media   Media
 	tenants Tenants
+	bulks   Bulks
 	log     *slog.Logger
 	opts    Options
 
@@ -52,6 +53,7 @@ type Server struct {
 	keys     *keyCache
 	waits    *waiters
 	streams  chan struct{} // one token per open stream
+	uploads  chan struct{} // one token per bulk that arrives
 	stopping chan struct{} // closed by Stop: waits and streams end
 	stopOnce sync.Once
 }
@@ -66,11 +68,12 @@ type call struct {
 func New(deps Deps) (*Server, error) {
 	opts := deps.Options.withDefaults()
 	s := &Server{
-		store: deps.Store, intake: deps.Intake, ledger: deps.Ledger, media: deps.Media, tenants: deps.Tenants,
+		store: deps.Store, intake: deps.Intake, ledger: deps.Ledger, media: deps.Media, tenants: deps.Tenants, bulks: deps.Bulks,
 		log: deps.Log, opts: opts,
 		echo:     echo.New(),
 		keys:     newKeyCache(opts.KeyCacheTTL, opts.Clock),
 		streams:  make(chan struct{}, opts.MaxStreams),
+		uploads:  make(chan struct{}, opts.MaxUploads),
 		stopping: make(chan struct{}),
 	}
 	s.waits = newWaiters(deps.Store.Statuses, opts.PollInterval, opts.MaxWaiters, deps.Log)

@@ -5,11 +5,8 @@ package intake
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -99,7 +96,7 @@ func (in *Intake) Media(ctx context.Context, tenant gateway.Tenant, r gateway.Me
 	if err != nil {
 		return gateway.Message{}, err
 	}
-	m.Type, m.Text, m.Media = typeOf(media), r.Caption, &media
+	m.Type, m.Text, m.Media = media.Type(), r.Caption, &media
 	media.Filename = r.Filename // WhatsApp shows it with documents only
 	return in.accept(ctx, m, idem)
 }
@@ -159,7 +156,7 @@ func (in *Intake) accept(ctx context.Context, m *gateway.Message, idem *gateway.
 	if err != nil {
 		return gateway.Message{}, fmt.Errorf("make a message id: %w", err)
 	}
-	m.ID, m.WhatsAppID = id.String(), newStanzaID()
+	m.ID, m.WhatsAppID = id.String(), gateway.NewStanzaID()
 	if err := in.Store.Accept(ctx, []*gateway.Message{m}, idem); err != nil {
 		return gateway.Message{}, fmt.Errorf("accept message: %w", err)
 	}
@@ -182,26 +179,4 @@ func (in *Intake) enqueue(ctx context.Context, m *gateway.Message) {
 		in.quietUntil.Store(now.Add(enqueuePause).UnixNano())
 		in.Log.Warn("could not enqueue; the relay will", "messageId", m.ID, "error", err)
 	}
-}
-
-// newStanzaID makes a WhatsApp message id of the form that WhatsApp's web client uses.
-func newStanzaID() string {
-	var b [9]byte
-	rand.Read(b[:])
-	return "3EB0" + strings.ToUpper(hex.EncodeToString(b[:]))
-}
-
-// typeOf is what the recipient sees: WhatsApp shows these formats itself, any other is a document.
-func typeOf(m gateway.Media) gateway.MessageType {
-	kind, _, _ := strings.Cut(m.MimeType, ";")
-	switch kind {
-	case "image/jpeg", "image/png", "image/webp":
-		return gateway.TypeImage
-	case "video/mp4", "video/3gpp":
-		return gateway.TypeVideo
-	}
-	if strings.HasPrefix(kind, "audio/") {
-		return gateway.TypeAudio
-	}
-	return gateway.TypeDocument
 }

@@ -36,6 +36,9 @@ type Store interface {
 		apply func(*gateway.Message) ([]gateway.Event, error)) (changed []gateway.Message, next int64, err error)
 	// LastSeq is the Seq of the message that was accepted last.
 	LastSeq(ctx context.Context, tenantKey int64) (int64, error)
+	// CancelQueued applies alike to up to limit messages of a canceled bulk that nobody has claimed; how many there were.
+	CancelQueued(ctx context.Context, tenantKey int64, bulkID string, limit int,
+		apply func(*gateway.Message) ([]gateway.Event, error)) (int, error)
 	// Receive applies to each message that a receipt names, and keeps what its sender confirmed.
 	Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
 		apply func(*gateway.Message, gateway.Confirmed) (gateway.Confirmed, []gateway.Event, error)) error

@@ -48,16 +48,18 @@ type Options struct {
 	Instance string           // this process, as it owns leases; required
 	Interval time.Duration    // between sweeps, 2 s
 	Window   int              // tickets that a lane is filled up to, 300
+	Bulks    Bulks            // nil: there are none
 	Clock    func() time.Time // time.Now
 	Log      *slog.Logger     // default: nothing is logged
 }
 
 const (
-	sweepLimit   = 30 * time.Second // of one sweep; the next one goes on
-	expireLimit  = 500              // messages ended in one sweep
-	parallel     = 16               // changes under way at the same time: they share commits
-	probeEvery   = 15               // sweeps between two probes of a lane that looks full
-	probeTickets = 16               // of one probe
+	sweepLimit   = 30 * time.Second       // of one sweep; the next one goes on
+	expireLimit  = 500                    // messages ended in one sweep
+	parallel     = 16                     // changes under way at the same time: they share commits
+	probeEvery   = 15                     // sweeps between two probes of a lane that looks full
+	probeTickets = 16                     // of one probe
+	feedAfter    = 250 * time.Millisecond // between two feedings of a lane that empties fast
 )
 
 // Relay is the loop. Its methods may be called from any goroutine.
@@ -67,6 +69,7 @@ type Relay struct {
 	queue  Queue
 	opts   Options
 	wake   chan struct{}
+	hungry []gateway.Fence // tenants whose lanes empty faster than sweeps come; of the loop alone
 
 	mu      sync.Mutex
 	stop    context.CancelFunc // nil before Start
@@ -144,6 +147,9 @@ func (r *Relay) TakeOver(ctx context.Context, f gateway.Fence) error {
 	if err := r.takeFromTheDead(ctx, f); err != nil {
 		return err
 	}
+	if _, err := r.feed(ctx, f); err != nil {
+		return err
+	}
 	return r.refill(ctx, f, false)
 }
 
@@ -154,11 +160,28 @@ func (r *Relay) run(ctx context.Context) {
 		if err := r.sweep(ctx, n); err != nil && ctx.Err() == nil {
 			r.opts.Log.WarnContext(ctx, "the relay could not finish its sweep, the next one goes on", "error", err)
 		}
-		select {
-		case <-tick.C:
-		case <-r.wake:
-		case <-ctx.Done():
+		if !r.wait(ctx, tick.C) {
 			return
+		}
+	}
+}
+
+// wait returns when it is time for the next sweep, false when the loop has to end. Meanwhile it feeds lanes that empty fast.
+func (r *Relay) wait(ctx context.Context, sweep <-chan time.Time) bool {
+	for {
+		var feed <-chan time.Time
+		if len(r.hungry) > 0 {
+			feed = time.After(feedAfter)
+		}
+		select {
+		case <-sweep:
+			return true
+		case <-r.wake:
+			return true
+		case <-feed:
+			r.hungry = r.feedAgain(ctx, r.hungry)
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
@@ -168,13 +191,20 @@ func (r *Relay) run(ctx context.Context) {
 func (r *Relay) sweep(ctx context.Context, n int64) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
 	defer cancel()
-	problems := []error{r.release(ctx), r.expire(ctx)}
+	problems := []error{r.release(ctx), r.expire(ctx), r.tidy(ctx)}
+	r.hungry = r.hungry[:0]
 	tenants, err := r.store.TenantsWithWork(ctx, r.opts.Instance)
 	if err != nil {
 		return errors.Join(append(problems, err)...)
 	}
 	for _, f := range tenants {
 		err := r.takeFromTheDead(ctx, f)
+		if err == nil {
+			var more bool
+			if more, err = r.feed(ctx, f); more {
+				r.hungry = append(r.hungry, f)
+			}
+		}
 		if err == nil {
 			err = r.refill(ctx, f, n%probeEvery == f.TenantKey%probeEvery)
 		}

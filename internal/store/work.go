@@ -7,11 +7,12 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-// TenantsWithWork lists, under the leases that owner holds, the tenants with messages that are not finished.
+// TenantsWithWork lists, under the leases that owner holds, the tenants with messages or bulks that are not finished.
 func (s *Store) TenantsWithWork(ctx context.Context, owner string) ([]gateway.Fence, error) {
 	rows, err := s.read(ctx, s.d.sql(`SELECT s.tenant_key, s.owner, s.epoch FROM sessions s
-		WHERE s.owner = $1 AND s.lease_until > {now} AND EXISTS (
-			SELECT 1 FROM messages m WHERE m.tenant_key = s.tenant_key AND m.status IN ('queued', 'sending'))
+		WHERE s.owner = $1 AND s.lease_until > {now} AND (
+			EXISTS (SELECT 1 FROM messages m WHERE m.tenant_key = s.tenant_key AND m.status IN ('queued', 'sending'))
+			OR EXISTS (SELECT 1 FROM bulks b WHERE b.tenant_key = s.tenant_key AND b.finished_at = 0))
 		ORDER BY s.tenant_key`), owner)
 	list, err := all(rows, err, scanFence)
 	if err != nil {

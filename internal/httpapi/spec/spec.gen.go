@@ -10,7 +10,50 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"
+	openapi_types "github.com/oapi-codegen/runtime/types"
 )
+
+// Defines values for BulkOnInvalid.
+const (
+	Refuse BulkOnInvalid = "refuse"
+	Skip   BulkOnInvalid = "skip"
+)
+
+// Valid indicates whether the value is a known member of the BulkOnInvalid enum.
+func (e BulkOnInvalid) Valid() bool {
+	switch e {
+	case Refuse:
+		return true
+	case Skip:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BulkStatus.
+const (
+	BulkStatusCanceled BulkStatus = "canceled"
+	BulkStatusFinished BulkStatus = "finished"
+	BulkStatusPaused   BulkStatus = "paused"
+	BulkStatusRunning  BulkStatus = "running"
+)
+
+// Valid indicates whether the value is a known member of the BulkStatus enum.
+func (e BulkStatus) Valid() bool {
+	switch e {
+	case BulkStatusCanceled:
+		return true
+	case BulkStatusFinished:
+		return true
+	case BulkStatusPaused:
+		return true
+	case BulkStatusRunning:
+		return true
+	default:
+		return false
+	}
+}
 
 // Defines values for HealthStatus.
 const (
@@ -92,19 +135,19 @@ func (e PairingMethod) Valid() bool {
 
 // Defines values for Priority.
 const (
-	Bulk   Priority = "bulk"
-	High   Priority = "high"
-	Normal Priority = "normal"
+	PriorityBulk   Priority = "bulk"
+	PriorityHigh   Priority = "high"
+	PriorityNormal Priority = "normal"
 )
 
 // Valid indicates whether the value is a known member of the Priority enum.
 func (e Priority) Valid() bool {
 	switch e {
-	case Bulk:
+	case PriorityBulk:
 		return true
-	case High:
+	case PriorityHigh:
 		return true
-	case Normal:
+	case PriorityNormal:
 		return true
 	default:
 		return false
@@ -236,6 +279,149 @@ func (e GetMessageParamsUntil) Valid() bool {
 		return false
 	}
 }
+
+// Bulk defines model for Bulk.
+type Bulk struct {
+	// Id Ours (UUIDv7); the bulkId of its messages.
+	Id       string  `json:"id"`
+	TenantId string  `json:"tenantId"`
+	Name     *string `json:"name"`
+
+	// Status finished when every message has ended, canceled as soon as that was asked for. Receipts may still change counts afterwards.
+	Status BulkStatus `json:"status"`
+
+	// Reason Why it paused itself.
+	Reason *string `json:"reason"`
+
+	// Priority The lane; high overtakes normal, normal overtakes bulk.
+	Priority Priority `json:"priority"`
+
+	// Total Messages; rows that cannot be sent are not among them.
+	Total int `json:"total"`
+
+	// Counts Messages by status at one moment; they add up to total.
+	Counts BulkCounts `json:"counts"`
+
+	// InvalidCount Rows that were not accepted.
+	InvalidCount int `json:"invalidCount"`
+
+	// Invalid The first 1,000 of them; results.csv has all. null in lists and streams.
+	Invalid        *[]BulkInvalidRow `json:"invalid"`
+	MaxFailureRate float64           `json:"maxFailureRate"`
+
+	// RatePerSecond Messages that ended lately, a second; 0 when it does not run.
+	RatePerSecond float64 `json:"ratePerSecond"`
+
+	// EtaSeconds Until the last one is sent at this rate; null when that cannot be told.
+	EtaSeconds *int `json:"etaSeconds"`
+
+	// RetryOf The bulk whose failures it sends again.
+	RetryOf    *string    `json:"retryOf"`
+	CreatedAt  time.Time  `json:"createdAt"`
+	StartedAt  *time.Time `json:"startedAt"`
+	FinishedAt *time.Time `json:"finishedAt"`
+}
+
+// BulkCounts Messages by status at one moment; they add up to total.
+type BulkCounts struct {
+	Scheduled int `json:"scheduled"`
+	Queued    int `json:"queued"`
+	Sending   int `json:"sending"`
+	Unknown   int `json:"unknown"`
+	Sent      int `json:"sent"`
+	Delivered int `json:"delivered"`
+	Read      int `json:"read"`
+	Canceled  int `json:"canceled"`
+	Failed    int `json:"failed"`
+	Expired   int `json:"expired"`
+}
+
+// BulkForm defines model for BulkForm.
+type BulkForm struct {
+	ExpiresAt      *time.Time         `json:"expiresAt,omitempty"`
+	File           openapi_types.File `json:"file"`
+	MaxFailureRate *float64           `json:"maxFailureRate,omitempty"`
+	Message        string             `json:"message"`
+	Name           *string            `json:"name,omitempty"`
+
+	// OnInvalid What becomes of a request with rows that cannot be sent.
+	OnInvalid *BulkOnInvalid `json:"onInvalid,omitempty"`
+
+	// Priority The lane; high overtakes normal, normal overtakes bulk.
+	Priority  *Priority `json:"priority,omitempty"`
+	Reference *string   `json:"reference,omitempty"`
+}
+
+// BulkInvalidRow defines model for BulkInvalidRow.
+type BulkInvalidRow struct {
+	// Code Catalogued in docs/errors.md.
+	Code string `json:"code"`
+	Row  int    `json:"row"`
+
+	// To As it was given, 64 bytes at most.
+	To string `json:"to"`
+}
+
+// BulkList defines model for BulkList.
+type BulkList struct {
+	Data       []Bulk  `json:"data"`
+	NextCursor *string `json:"nextCursor"`
+}
+
+// BulkMessage defines model for BulkMessage.
+type BulkMessage struct {
+	// Message The text as it is sent, 65,536 bytes at most.
+	Message   string  `json:"message"`
+	Reference *string `json:"reference,omitempty"`
+	To        string  `json:"to"`
+}
+
+// BulkOnInvalid What becomes of a request with rows that cannot be sent.
+type BulkOnInvalid string
+
+// BulkRecipient defines model for BulkRecipient.
+type BulkRecipient struct {
+	Reference *string `json:"reference,omitempty"`
+
+	// To As of a single message.
+	To string `json:"to"`
+
+	// Vars Values are strings of 4,096 bytes at most, numbers, booleans or null; numbers and booleans are put in as they are written. null is no value.
+	Vars *map[string]interface{} `json:"vars,omitempty"`
+}
+
+// BulkRequest Either recipients with message or media, or messages.
+type BulkRequest struct {
+	// ExpiresAt Not sent after this; without it 10 minutes for high, 24 hours for the others.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+
+	// MaxFailureRate 1: it never pauses itself.
+	MaxFailureRate *float64     `json:"maxFailureRate,omitempty"`
+	Media          *MediaSource `json:"media,omitempty"`
+
+	// Message The text, or the caption of media, with {{placeholders}}; 65,536 bytes at most, before and after they are replaced.
+	Message  *string        `json:"message,omitempty"`
+	Messages *[]BulkMessage `json:"messages,omitempty"`
+
+	// Name Your own name for it, 200 bytes at most.
+	Name *string `json:"name,omitempty"`
+
+	// OnInvalid What becomes of a request with rows that cannot be sent.
+	OnInvalid *BulkOnInvalid `json:"onInvalid,omitempty"`
+
+	// Priority The lane; high overtakes normal, normal overtakes bulk.
+	Priority   *Priority        `json:"priority,omitempty"`
+	Recipients *[]BulkRecipient `json:"recipients,omitempty"`
+
+	// Reference For messages without one of their own.
+	Reference *string `json:"reference,omitempty"`
+
+	// SendAt Not built for bulk sends yet; answers 501.
+	SendAt *time.Time `json:"sendAt,omitempty"`
+}
+
+// BulkStatus finished when every message has ended, canceled as soon as that was asked for. Receipts may still change counts afterwards.
+type BulkStatus string
 
 // ConnectAnswer defines model for ConnectAnswer.
 type ConnectAnswer struct {
@@ -733,6 +919,43 @@ type CreateKeyParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListBulksParams defines parameters for ListBulks.
+type ListBulksParams struct {
+	// Cursor nextCursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// CreateBulkParams defines parameters for CreateBulk.
+type CreateBulkParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// CancelBulkParams defines parameters for CancelBulk.
+type CancelBulkParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// PauseBulkParams defines parameters for PauseBulk.
+type PauseBulkParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ResumeBulkParams defines parameters for ResumeBulk.
+type ResumeBulkParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RetryBulkParams defines parameters for RetryBulk.
+type RetryBulkParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // PostMediaParams defines parameters for PostMedia.
 type PostMediaParams struct {
 	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
@@ -828,6 +1051,24 @@ type CreateTenantJSONRequestBody = TenantRequest
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = KeyRequest
 
+// CreateBulkJSONRequestBody defines body for CreateBulk for application/json ContentType.
+type CreateBulkJSONRequestBody = BulkRequest
+
+// CreateBulkMultipartRequestBody defines body for CreateBulk for multipart/form-data ContentType.
+type CreateBulkMultipartRequestBody = BulkForm
+
+// CancelBulkJSONRequestBody defines body for CancelBulk for application/json ContentType.
+type CancelBulkJSONRequestBody = NothingRequest
+
+// PauseBulkJSONRequestBody defines body for PauseBulk for application/json ContentType.
+type PauseBulkJSONRequestBody = NothingRequest
+
+// ResumeBulkJSONRequestBody defines body for ResumeBulk for application/json ContentType.
+type ResumeBulkJSONRequestBody = NothingRequest
+
+// RetryBulkJSONRequestBody defines body for RetryBulk for application/json ContentType.
+type RetryBulkJSONRequestBody = RetryRequest
+
 // PostMediaJSONRequestBody defines body for PostMedia for application/json ContentType.
 type PostMediaJSONRequestBody = MediaRequest
 
@@ -878,6 +1119,33 @@ type ServerInterface interface {
 	// ListWorkers The workers that live, what they hold and what waits for them.
 	// (GET /admin/workers)
 	ListWorkers(ctx echo.Context) error
+	// ListBulks List bulk sends, newest first.
+	// (GET /api/{tenantId}/bulk)
+	ListBulks(ctx echo.Context, tenantId TenantId, params ListBulksParams) error
+	// CreateBulk Send to up to 100,000 recipients.
+	// (POST /api/{tenantId}/bulk)
+	CreateBulk(ctx echo.Context, tenantId TenantId, params CreateBulkParams) error
+	// GetBulk One bulk send and how far it has come.
+	// (GET /api/{tenantId}/bulk/{id})
+	GetBulk(ctx echo.Context, tenantId TenantId, id string) error
+	// CancelBulk Cancel what no worker has claimed.
+	// (POST /api/{tenantId}/bulk/{id}/cancel)
+	CancelBulk(ctx echo.Context, tenantId TenantId, id string, params CancelBulkParams) error
+	// StreamBulkEvents A stream of its progress (server-sent events).
+	// (GET /api/{tenantId}/bulk/{id}/events)
+	StreamBulkEvents(ctx echo.Context, tenantId TenantId, id string) error
+	// PauseBulk Pause it.
+	// (POST /api/{tenantId}/bulk/{id}/pause)
+	PauseBulk(ctx echo.Context, tenantId TenantId, id string, params PauseBulkParams) error
+	// GetBulkResults What became of each row.
+	// (GET /api/{tenantId}/bulk/{id}/results.csv)
+	GetBulkResults(ctx echo.Context, tenantId TenantId, id string) error
+	// ResumeBulk Let it go on.
+	// (POST /api/{tenantId}/bulk/{id}/resume)
+	ResumeBulk(ctx echo.Context, tenantId TenantId, id string, params ResumeBulkParams) error
+	// RetryBulk Send what failed again, as a new bulk.
+	// (POST /api/{tenantId}/bulk/{id}/retry)
+	RetryBulk(ctx echo.Context, tenantId TenantId, id string, params RetryBulkParams) error
 	// PostMedia Send an image, a video, audio or any document.
 	// (POST /api/{tenantId}/media)
 	PostMedia(ctx echo.Context, tenantId TenantId, params PostMediaParams) error
@@ -1090,6 +1358,322 @@ func (w *ServerInterfaceWrapper) ListWorkers(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListWorkers(ctx)
+	return err
+}
+
+// ListBulks converts echo context to params.
+func (w *ServerInterfaceWrapper) ListBulks(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBulksParams
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListBulks(ctx, tenantId, params)
+	return err
+}
+
+// CreateBulk converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateBulk(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateBulkParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateBulk(ctx, tenantId, params)
+	return err
+}
+
+// GetBulk converts echo context to params.
+func (w *ServerInterfaceWrapper) GetBulk(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetBulk(ctx, tenantId, id)
+	return err
+}
+
+// CancelBulk converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelBulk(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CancelBulkParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelBulk(ctx, tenantId, id, params)
+	return err
+}
+
+// StreamBulkEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) StreamBulkEvents(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.StreamBulkEvents(ctx, tenantId, id)
+	return err
+}
+
+// PauseBulk converts echo context to params.
+func (w *ServerInterfaceWrapper) PauseBulk(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PauseBulkParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PauseBulk(ctx, tenantId, id, params)
+	return err
+}
+
+// GetBulkResults converts echo context to params.
+func (w *ServerInterfaceWrapper) GetBulkResults(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetBulkResults(ctx, tenantId, id)
+	return err
+}
+
+// ResumeBulk converts echo context to params.
+func (w *ServerInterfaceWrapper) ResumeBulk(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResumeBulkParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResumeBulk(ctx, tenantId, id, params)
+	return err
+}
+
+// RetryBulk converts echo context to params.
+func (w *ServerInterfaceWrapper) RetryBulk(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RetryBulkParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetryBulk(ctx, tenantId, id, params)
 	return err
 }
 
@@ -1768,6 +2352,15 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetDescription, options.OperationMiddlewares["getDescription"]...)
 	router.GET(options.BaseURL+"/livez", wrapper.GetLiveness, options.OperationMiddlewares["getLiveness"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/bulk", wrapper.ListBulks, options.OperationMiddlewares["listBulks"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/bulk", wrapper.CreateBulk, options.OperationMiddlewares["createBulk"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/bulk/:id", wrapper.GetBulk, options.OperationMiddlewares["getBulk"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/bulk/:id/pause", wrapper.PauseBulk, options.OperationMiddlewares["pauseBulk"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/bulk/:id/resume", wrapper.ResumeBulk, options.OperationMiddlewares["resumeBulk"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/bulk/:id/cancel", wrapper.CancelBulk, options.OperationMiddlewares["cancelBulk"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/bulk/:id/retry", wrapper.RetryBulk, options.OperationMiddlewares["retryBulk"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/bulk/:id/results.csv", wrapper.GetBulkResults, options.OperationMiddlewares["getBulkResults"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/bulk/:id/events", wrapper.StreamBulkEvents, options.OperationMiddlewares["streamBulkEvents"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/opt-outs", wrapper.ListOptOuts, options.OperationMiddlewares["listOptOuts"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/opt-outs", wrapper.AddOptOuts, options.OperationMiddlewares["addOptOuts"]...)
 	router.DELETE(options.BaseURL+"/api/:tenantId/opt-outs/:recipient", wrapper.DeleteOptOut, options.OperationMiddlewares["deleteOptOut"]...)

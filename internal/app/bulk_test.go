@@ -1,0 +1,151 @@
+package app_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wapro/hub/internal/testkit"
+	"github.com/wapro/hub/internal/wasim"
+)
+
+// bulkBody is the API's bulk, as far as tests look at it.
+type bulkBody struct {
+	ID            string         `json:"id"`
+	Name          string         `json:"name"`
+	Status        string         `json:"status"`
+	Reason        string         `json:"reason"`
+	Total         int            `json:"total"`
+	Counts        map[string]int `json:"counts"`
+	InvalidCount  int            `json:"invalidCount"`
+	RatePerSecond float64        `json:"ratePerSecond"`
+	RetryOf       string         `json:"retryOf"`
+	StartedAt     *time.Time     `json:"startedAt"`
+	FinishedAt    *time.Time     `json:"finishedAt"`
+}
+
+// awaitPatience is how long a bulk of some hundred messages may take on a slow machine under the race detector.
+const bulkPatience = 4 * time.Minute
+
+func postBulk(t *testing.T, api *testkit.Client, body any) bulkBody {
+	t.Helper()
+	var b bulkBody
+	api.JSON(t, http.MethodPost, "/api/algo/bulk", body, http.StatusAccepted, &b)
+	return b
+}
+
+func getBulk(t *testing.T, api *testkit.Client, id string) bulkBody {
+	t.Helper()
+	var b bulkBody
+	api.JSON(t, http.MethodGet, "/api/algo/bulk/"+id, nil, http.StatusOK, &b)
+	sum := 0
+	for _, n := range b.Counts {
+		sum += n
+	}
+	if sum != b.Total {
+		t.Fatalf("counts %v add up to %d, the bulk has %d", b.Counts, sum, b.Total)
+	}
+	return b
+}
+
+func awaitBulk(t *testing.T, api *testkit.Client, id, what string, ok func(bulkBody) bool) bulkBody {
+	t.Helper()
+	var b bulkBody
+	testkit.Eventually(t, bulkPatience, func() (bool, string) {
+		b = getBulk(t, api, id)
+		return ok(b), fmt.Sprintf("waited for %s: %+v", what, b)
+	})
+	return b
+}
+
+func steerBulk(t *testing.T, api *testkit.Client, id, verb string) bulkBody {
+	t.Helper()
+	var b bulkBody
+	api.JSON(t, http.MethodPost, "/api/algo/bulk/"+id+"/"+verb, nil, http.StatusOK, &b)
+	return b
+}
+
+type bulkRow struct {
+	To   string         `json:"to"`
+	Vars map[string]any `json:"vars,omitempty"`
+}
+
+// greetings is a bulk to n numbers of which there are only a few phones, so that first contacts do not take all the time.
+func greetings(n int) map[string]any {
+	rows := make([]bulkRow, n)
+	for i := range rows {
+		rows[i] = bulkRow{To: bulkNumber(i), Vars: map[string]any{"name": fmt.Sprintf("no %03d", i), "n": i}}
+	}
+	return map[string]any{"name": "greetings", "recipients": rows, "message": "Hello {{ name }}, you are {{n}}"} // the text comes behind the rows
+}
+
+func bulkNumber(i int) string { return fmt.Sprintf("9198760%05d", i) }
+
+// TestBulkReachesEverybody sends one text to 300 people, each with a name of their own.
+func TestBulkReachesEverybody(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		const n = 300
+		made := postBulk(t, w.API, greetings(n))
+		if made.Total != n || made.Counts["queued"] != n || made.Status != "running" || made.Name != "greetings" {
+			t.Fatalf("accepted %+v", made)
+		}
+		high := w.API.Send(t, "algo", recipient, "not behind the bulk")
+		b := awaitBulk(t, w.API, made.ID, "its end", func(b bulkBody) bool { return b.Status == "finished" && b.Counts["read"] == n })
+		if b.StartedAt == nil || b.FinishedAt == nil || b.FinishedAt.Before(*b.StartedAt) {
+			t.Errorf("started %v, finished %v", b.StartedAt, b.FinishedAt)
+		}
+		w.API.AwaitStatus(t, "algo", high.ID, "read")
+		var last time.Time
+		for i := range n {
+			shown := w.Shown(bulkNumber(i))
+			if len(shown) != 1 || shown[0].Text != fmt.Sprintf("Hello no %03d, you are %d", i, i) {
+				t.Fatalf("phone %d shows %+v", i, shown)
+			}
+			if at := shown[0].Decrypted[0]; at.Before(last) {
+				t.Errorf("row %d overtook the one before", i+1)
+			} else {
+				last = at
+			}
+		}
+		status, header, table := w.API.Do(t, http.MethodGet, "/api/algo/bulk/"+made.ID+"/results.csv", nil)
+		if lines := strings.Count(string(table), "\n"); status != http.StatusOK || lines != n+1 || !strings.HasPrefix(header.Get("Content-Type"), "text/csv") {
+			t.Errorf("%d, %d lines of %s", status, lines, header.Get("Content-Type"))
+		}
+	})
+}
+
+// TestBulkIsPausedResumedAndCanceled steers a bulk that is under way; a high message does not wait for it.
+func TestBulkIsPausedResumedAndCanceled(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		w.Script(wasim.Fault{Kind: wasim.DelayAck, Delay: 30 * time.Millisecond, Times: -1})
+		const n = 400
+		id := postBulk(t, w.API, greetings(n)).ID
+		awaitBulk(t, w.API, id, "the first results", func(b bulkBody) bool { return b.Counts["queued"] < n-5 })
+		steerBulk(t, w.API, id, "pause")
+		paused := awaitBulk(t, w.API, id, "nothing in hand", func(b bulkBody) bool { return b.Counts["sending"] == 0 })
+		if paused.Status != "paused" || paused.Counts["queued"] == 0 {
+			t.Fatalf("paused %+v", paused)
+		}
+		// The lane is free for others, and the bulk stands still meanwhile.
+		var other testkit.Message
+		w.API.JSON(t, http.MethodPost, "/api/algo/message", map[string]string{"to": recipient, "message": "behind", "priority": "bulk"}, http.StatusAccepted, &other)
+		w.API.AwaitStatus(t, "algo", other.ID, "read")
+		if still := getBulk(t, w.API, id); still.Counts["queued"] != paused.Counts["queued"] {
+			t.Errorf("while it was paused, queued went from %d to %d", paused.Counts["queued"], still.Counts["queued"])
+		}
+		steerBulk(t, w.API, id, "pause")
+		steerBulk(t, w.API, id, "resume")
+		awaitBulk(t, w.API, id, "more results", func(b bulkBody) bool { return b.Counts["queued"] < paused.Counts["queued"] })
+		steerBulk(t, w.API, id, "cancel")
+		steerBulk(t, w.API, id, "cancel")
+		end := awaitBulk(t, w.API, id, "its end", func(b bulkBody) bool { return b.FinishedAt != nil && b.Counts["read"]+b.Counts["canceled"] == n })
+		if end.Status != "canceled" || end.Counts["canceled"] == 0 || end.Counts["read"] == 0 {
+			t.Errorf("canceled %+v", end)
+		}
+		w.API.JSON(t, http.MethodPost, "/api/algo/bulk/"+id+"/resume", nil, http.StatusConflict, nil)
+	})
+}
