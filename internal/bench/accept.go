@@ -21,40 +21,59 @@ func accept(b *bench) {
 		queue = services.Redis(b)
 	}
 	var plain, enqueues echoReady
-	startChild(b, "echo", echoSettings{}, &plain)
-	startChild(b, "echo", echoSettings{Redis: queue}, &enqueues)
+	ours := acceptor{addr: h.addr(), pid: h.api.PID()}
+	echos := []acceptor{
+		{name: "echo", pid: startChild(b, "echo", echoSettings{}, &plain).pid},
+		{name: "echo + asynq.Enqueue", pid: startChild(b, "echo", echoSettings{Redis: queue}, &enqueues).pid},
+	}
+	echos[0].addr, echos[1].addr = plain.Addr, enqueues.Addr
 
-	rate := func(addr string, d time.Duration) float64 {
-		end := time.Now().Add(d)
-		accepted, took, err := load(b.Context(), addr, func(i int64) []byte {
-			if !time.Now().Before(end) {
-				return nil
-			}
-			return postRequest("/api/"+tenant+"/message", testkit.TenantKey, messageBody(fmt.Sprintf("49160%07d", i%10_000_000)))
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
-		return float64(accepted) / took.Seconds()
+	for _, a := range append(echos, ours) {
+		a.measure(b, b.accept/3) // connections, caches, the heap's size
 	}
-	targets := []string{h.addr(), plain.Addr, enqueues.Addr}
-	for _, addr := range targets {
-		rate(addr, b.accept/3) // connections, caches, the heap's size
-	}
-	against := [2]row{{baseline: "echo"}, {baseline: "echo + asynq.Enqueue"}}
+	rates, costs := make([]row, len(echos)), make([]row, len(echos))
 	for range b.pairs {
-		figures := [3]float64{}
-		for i, addr := range targets {
-			figures[i] = rate(addr, b.accept)
-		}
-		for i := range against {
-			against[i].pairs = append(against[i].pairs, pair{figures[0], figures[i+1]})
+		ourRate, ourCost := ours.measure(b, b.accept)
+		for i, a := range echos {
+			rate, cost := a.measure(b, b.accept)
+			rates[i].pairs = append(rates[i].pairs, pair{ourRate, rate})
+			costs[i].pairs = append(costs[i].pairs, pair{ourCost, cost})
 		}
 	}
-	for _, r := range against {
-		r.what, r.shape, r.unit = "accepts, 64 connections", b.shape.name, "/s"
-		b.table.add(r)
+	for i, a := range echos {
+		rates[i].what, rates[i].unit = fmt.Sprintf("accepts, %d connections", connections), "/s"
+		costs[i].what, costs[i].unit = "CPU time of the accepting process for one", " ms"
+		for _, r := range []row{rates[i], costs[i]} {
+			r.shape, r.baseline = b.shape.name, a.name
+			b.table.add(r)
+		}
 	}
+}
+
+// acceptor is a process that answers 202 to POST /message.
+type acceptor struct {
+	addr string
+	pid  int
+	name string
+}
+
+// measure lets it accept for d and returns how many it accepted a second and the milliseconds of CPU time that its process took for
+// one.
+func (a acceptor) measure(b *bench, d time.Duration) (rate, cost float64) {
+	b.Helper()
+	before := processUsage(b, a.pid).cpu
+	end := time.Now().Add(d)
+	accepted, took, err := load(b.Context(), a.addr, func(i int64) []byte {
+		if !time.Now().Before(end) {
+			return nil
+		}
+		return postRequest("/api/"+tenant+"/message", testkit.TenantKey, messageBody(fmt.Sprintf("49160%07d", i%10_000_000)))
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	spent := processUsage(b, a.pid).cpu - before
+	return float64(accepted) / took.Seconds(), milliseconds(spent) / float64(accepted)
 }
 
 func messageBody(to string) string { return fmt.Sprintf(`{"to":%q,"message":%q}`, to, text) }

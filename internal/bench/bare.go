@@ -127,7 +127,7 @@ type bareLoop struct {
 }
 
 // onlineWithin bounds the wait for one session to be paired and logged in.
-const onlineWithin = time.Minute
+const onlineWithin = 2 * time.Minute
 
 func (l *bareLoop) connect(ctx context.Context, numbers []string) error {
 	known, err := l.container.GetAllDevices(ctx)

@@ -17,7 +17,7 @@ import (
 const connections = 64
 
 // ioTimeout bounds one request of the load.
-const ioTimeout = 30 * time.Second
+const ioTimeout = time.Minute
 
 // postRequest is a POST with a JSON body, as it goes over the wire.
 func postRequest(path, key, body string) []byte {

@@ -49,7 +49,7 @@ func sendCases(n, many int) []sendCase {
 const contacts = 10
 
 // send measures messages a second from a backlog: accepted before, and counted from the answer to the last one until the last one's
-// status is sent, with every status recorded and the phones' receipts handled meanwhile. The baseline is a loop over whatsmeow's SendMessage
+// status is sent, with every status recorded and the phones' receipts handled meanwhile; and the CPU time that takes. The baseline is a loop over whatsmeow's SendMessage
 // (bare.go), on the same database engine and server, through the same simulator process.
 //
 // The round trip is the simulator's: it holds back every frame half of it each way; nothing of it is between a program and its database.
@@ -90,13 +90,25 @@ func (s *sending) measure(sim *testkit.Simulator, c sendCase) {
 	}
 	defer sim.ClearFaults()
 	c.each = max(c.each, 2)
-	r := row{what: c.String(), shape: s.b.shape.name, unit: "/s", baseline: "bare whatsmeow"}
+	rate := row{what: c.String(), unit: "/s"}
+	cost := row{what: "CPU time of the sending process for one, " + c.String(), unit: " ms"}
 	for range s.b.pairs {
-		ours := s.throughHub(s.recipients(c))
-		theirs := float64(c.sessions*c.each) / s.loop.send(s.b, s.recipients(c)).Seconds()
-		r.pairs = append(r.pairs, pair{ours, theirs})
+		ours, ourCost := s.throughHub(s.recipients(c))
+		before := processUsage(s.b, s.loop.pid).cpu
+		n := float64(c.sessions * c.each)
+		theirs := n / s.loop.send(s.b, s.recipients(c)).Seconds()
+		theirCost := milliseconds(processUsage(s.b, s.loop.pid).cpu-before) / n
+		rate.pairs = append(rate.pairs, pair{ours, theirs})
+		cost.pairs = append(cost.pairs, pair{ourCost, theirCost})
 	}
-	s.b.table.add(r)
+	rows := []row{rate}
+	if c.roundTrip == 0 {
+		rows = append(rows, cost)
+	}
+	for _, r := range rows {
+		r.shape, r.baseline = s.b.shape.name, "bare whatsmeow"
+		s.b.table.add(r)
+	}
 }
 
 // recipients are whom each session sends to, in order.
@@ -117,10 +129,12 @@ func (s *sending) recipients(c sendCase) [][]string {
 	return all
 }
 
-// throughHub has the hub accept a message for each recipient and returns how many it sent a second once the last was accepted. It
-// returns when the receipts of the last ones have come, so that nothing is left to do.
-func (s *sending) throughHub(to [][]string) float64 {
+// throughHub has the hub accept a message for each recipient and returns how many it sent a second once the last was accepted, and the
+// milliseconds of CPU time that the worker (embedded: the hub) took for one of those. It returns when the receipts of the last ones have
+// come, so that nothing is left to do.
+func (s *sending) throughHub(to [][]string) (rate, cost float64) {
 	s.b.Helper()
+	first, atFirst := time.Now(), s.spent()
 	var requests [][]byte
 	last := len(to[0]) - 1
 	for n := range last { // in turns, so that no tenant is done while another's are still being accepted
@@ -134,18 +148,27 @@ func (s *sending) throughHub(to [][]string) float64 {
 	// A lane is first in, first out: when a tenant's last is sent all are.
 	ids := make([]string, len(to))
 	each(s.b, len(to), len(to), func(i int) { ids[i] = s.hub.admin.Send(s.b, s.tenants[i], to[i][last], text).ID })
-	begun := time.Now()
+	begun, before := time.Now(), s.spent()
 	waiting := make([]int, len(to))
 	each(s.b, len(to), len(to), func(i int) { waiting[i] = s.hub.admin.Waiting(s.b, s.tenants[i]) })
 	s.await(ids, "sent")
-	took := time.Since(begun)
+	end, after := time.Now(), s.spent()
 	s.await(ids, "read")
 	total := 0
 	for i, n := range waiting {
 		total += n
 		s.noneFailed(s.tenants[i])
 	}
-	return float64(total) / took.Seconds()
+	if total == 0 { // so few that none waited any more: all of them, then, from the first request on
+		begun, before, total = first, atFirst, len(to)*len(to[0])
+	}
+	return float64(total) / end.Sub(begun).Seconds(), milliseconds(after-before) / float64(total)
+}
+
+// spent is the CPU time of the process that sends for the hub.
+func (s *sending) spent() time.Duration {
+	s.b.Helper()
+	return processUsage(s.b, s.hub.worker.PID()).cpu
 }
 
 // await holds one request for each tenant's message until it has come to a status; the hub looks every 50 ms.

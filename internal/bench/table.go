@@ -74,17 +74,17 @@ func (t *table) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var b strings.Builder
-	b.WriteString("| what | shape | hub | baseline | | hub / baseline | lowest - highest of the pairs |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| what | shape | hub | compared with | its figure | hub / it | lowest - highest of the pairs |\n|---|---|---|---|---|---|---|\n")
 	for _, r := range t.rows {
-		base, ratio, spread := "-", "-", "-"
+		baseline, base, ratio, spread := "-", "-", "-", "-"
 		if r.baseline != "" {
 			middle, low, high := r.ratio()
-			base, ratio = figure(r.base(), r.unit), "**"+figure(middle, "")+"**"
+			baseline, base, ratio = r.baseline, figure(r.base(), r.unit), "**"+figure(middle, "")+"**"
 			if len(r.pairs) > 1 {
 				spread = fmt.Sprintf("%s - %s of %d", figure(low, ""), figure(high, ""), len(r.pairs))
 			}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", r.what, r.shape, figure(r.hub(), r.unit), base, r.baseline, ratio, spread)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", r.what, r.shape, figure(r.hub(), r.unit), baseline, base, ratio, spread)
 	}
 	return b.String()
 }
