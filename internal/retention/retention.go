@@ -143,11 +143,11 @@ func (r *Retention) run(ctx context.Context) {
 func (r *Retention) try(ctx context.Context, what string, do func(context.Context) error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.opts.Log.ErrorContext(ctx, "panic", "while", what, "panic", p)
+			r.opts.Log.ErrorContext(ctx, "panic in the retention", "what", what, "panic", p)
 		}
 	}()
 	if err := do(ctx); err != nil && ctx.Err() == nil {
-		r.opts.Log.WarnContext(ctx, "cannot "+what, "error", err)
+		r.opts.Log.WarnContext(ctx, "put off until the next round", "what", what, "error", err)
 	}
 }
 

@@ -174,7 +174,7 @@ func TestWhatWasSentIsKeptForTwoWeeks(t *testing.T) {
 		const contents = 1200 // more than fit one transaction
 		tx, err := w.store.Writer().BeginTx(ctx, nil)
 		w.must(err)
-		defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+		defer tx.Rollback()
 		for i := range contents {
 			w.must(w.store.KeepSentIn(ctx, tx, w.tenant.Key, fmt.Sprint(i), []byte("what it was sent as")))
 		}

@@ -75,6 +75,12 @@ func (s *Sandbox) ClearFaults() {
 	s.client.JSON(s.t, http.MethodDelete, "/sandbox/faults", nil, http.StatusNoContent, nil)
 }
 
+// AskAgain makes the phone of number ask now for the messages that it was going to ask for later; see wasim.Undecryptable.
+func (s *Sandbox) AskAgain(number string) {
+	s.t.Helper()
+	s.client.JSON(s.t, http.MethodPost, "/sandbox/phones/"+number+"/ask", nil, http.StatusNoContent, nil)
+}
+
 // CreateGroup makes a group and returns its JID.
 func (s *Sandbox) CreateGroup(owner string, members ...string) string {
 	s.t.Helper()

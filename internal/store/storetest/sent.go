@@ -13,7 +13,7 @@ func (w *world) keep(tenant gateway.Tenant, stanzaID, content string, commit boo
 	w.t.Helper()
 	tx, err := w.Writer().BeginTx(w.t.Context(), nil)
 	must(w.t, err)
-	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+	defer tx.Rollback()
 	must(w.t, w.KeepSentIn(w.t.Context(), tx, tenant.Key, stanzaID, []byte(content)))
 	if commit {
 		must(w.t, tx.Commit())
