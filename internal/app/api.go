@@ -56,6 +56,11 @@ func (s commandStore) CreateTenant(ctx context.Context, id, name string) (gatewa
 	return s.Store.CreateTenant(ctx, id, name)
 }
 
+func (s commandStore) SetQueue(ctx context.Context, tenantKey int64, paused, held *bool) (gateway.Session, error) {
+	defer s.kick()
+	return s.Store.SetQueue(ctx, tenantKey, paused, held)
+}
+
 func (s commandStore) AddCommand(ctx context.Context, c gateway.Command) error {
 	defer s.kick()
 	return s.Store.AddCommand(ctx, c)

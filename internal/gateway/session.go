@@ -93,7 +93,7 @@ func (r SessionReason) Hint() string {
 type Restriction struct {
 	Kind  RestrictionKind
 	Until time.Time
-	Count int // how often in a row; the hold doubles
+	Count int  // how often in a row; the hold doubles
 	Code  Code // what WhatsApp answered: CodeReachOutLimited or CodeRateOverLimit; empty with RestrictionBan
 	// Suspect is the recipient of a single refusal, which may be that recipient's alone; bare JID, empty when none is suspected.
 	Suspect string

@@ -77,8 +77,7 @@ func TestWhatIsNotBuiltAnswersNotImplemented(t *testing.T) {
 	t.Parallel()
 	h := newHub(t)
 	for _, route := range []string{
-		"GET /api/algo/settings", "PATCH /api/algo/settings", "POST /api/algo/queue/pause", "POST /api/algo/queue/resume",
-		"POST /api/algo/queue/purge", "POST /api/algo/queue/release", "GET /api/algo/webhooks", "POST /api/algo/webhooks",
+		"GET /api/algo/webhooks", "POST /api/algo/webhooks",
 		"PATCH /api/algo/webhooks/1", "DELETE /api/algo/webhooks/1", "POST /api/algo/webhooks/1/test", "GET /api/algo/webhooks/1/deliveries",
 		"POST /api/algo/webhooks/1/deliveries/2/replay", "GET /api/algo/events", "GET /docs",
 	} {

@@ -45,6 +45,11 @@ type Store interface {
 	// AddCommand asks the owner of c.TenantKey's session for c.
 	AddCommand(ctx context.Context, c gateway.Command) error
 
+	// UpdateSettings lets change do its work on the stored settings and returns the result.
+	UpdateSettings(ctx context.Context, tenantKey int64, change func(*gateway.Settings)) (gateway.Settings, error)
+	// SetQueue pauses, resumes or lifts a hold, and tells the session's owner; nil leaves a value. After a pause nothing is claimed.
+	SetQueue(ctx context.Context, tenantKey int64, paused, held *bool) (gateway.Session, error)
+
 	OptOuts
 }
 
@@ -62,6 +67,10 @@ type Intake interface {
 type Ledger interface {
 	// Cancel is idempotent; gateway.CodeNotCancelable once claimed or ended otherwise.
 	Cancel(ctx context.Context, tenantKey int64, id string) (gateway.Message, error)
+	// Purge ends what waits, in small steps; repeated after an error it goes on.
+	Purge(ctx context.Context, tenantKey int64) (gateway.Purged, error)
+	// Disown ends what waits and may have been delivered by a number that is not paired any more.
+	Disown(ctx context.Context, tenantKey int64) (gateway.Purged, error)
 }
 
 // Media stores files.

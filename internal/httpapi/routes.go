@@ -117,6 +117,8 @@ func (s *Server) guard(op operation) echo.MiddlewareFunc {
 		limit = mediaTime
 	case "getMessage":
 		limit = maxWait + s.opts.RequestTime
+	case "purgeQueue":
+		limit = purgeTime
 	case "connectSession":
 		limit = s.opts.CodeWait + s.opts.RequestTime
 	case "createBulk", "retryBulk", "getBulkResults":

@@ -37,13 +37,15 @@ func (s *Server) session(ctx context.Context, tenantKey int64) (spec.Session, ga
 	shown := spec.Session{
 		State: spec.SessionState(stored.State), Reason: orNull(string(stored.Reason)), Hint: orNull(stored.Reason.Hint()),
 		Jid: orNull(stored.JID), Number: orNull(stored.Number()), Since: stored.Since.UTC(),
-		Queue: spec.QueueDepth{High: depth.High, Normal: depth.Normal, Bulk: depth.Bulk},
+		Queue: spec.QueueState{
+			High: depth.High, Normal: depth.Normal, Bulk: depth.Bulk, Paused: stored.QueuePaused, Held: stored.QueueHeld,
+		},
 	}
 	if !depth.OldestSince.IsZero() {
 		shown.Queue.OldestSeconds = int64(max(0, s.opts.Clock().Sub(depth.OldestSince)) / time.Second)
 	}
 	if r := stored.Restriction; r.Kind != gateway.RestrictionNone {
-		shown.Restriction = &spec.Restriction{Kind: string(r.Kind), Until: timeOrNull(r.Until)}
+		shown.Restriction = &spec.Restriction{Kind: string(r.Kind), Code: orNull(string(r.Code)), Until: timeOrNull(r.Until)}
 	}
 	return shown, stored, nil
 }
@@ -59,6 +61,8 @@ func (s *Server) readSession(ctx context.Context, tenantKey int64) (gateway.Sess
 	case gateway.SessionOnline, gateway.SessionConnecting, gateway.SessionOffline:
 		if !owned {
 			stored.State, stored.Reason = gateway.SessionOffline, gateway.ReasonNoWorker
+		} else if stored.State == gateway.SessionOnline && stored.QueueHeld {
+			stored.Reason = gateway.ReasonBacklogHeld
 		}
 	case gateway.SessionPairing:
 		if !owned {

@@ -21,6 +21,7 @@ func TestForeignKeyLearnsNothing(t *testing.T) {
 		"POST /api/%/messages/" + secret.ID + "/cancel", "POST /api/%/messages/" + secret.ID + "/retry", "POST /api/%/messages/status",
 		"POST /api/%/message", "POST /api/%/media", "GET /api/%/session", "GET /api/%/session/qr", "GET /api/%/session/events",
 		"POST /api/%/session/connect", "POST /api/%/session/logout", "GET /api/%/settings", "GET /api/%/bulk",
+		"PATCH /api/%/settings", "POST /api/%/queue/pause", "POST /api/%/queue/purge", "POST /api/%/queue/release",
 		"POST /api/%/bulk", "GET /api/%/bulk/1", "POST /api/%/bulk/1/cancel", "GET /api/%/bulk/1/results.csv",
 	} {
 		method, path, _ := strings.Cut(path, " ")

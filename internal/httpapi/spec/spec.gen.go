@@ -256,6 +256,24 @@ func (e Status) Valid() bool {
 	}
 }
 
+// Defines values for UnknownPolicy.
+const (
+	Hold   UnknownPolicy = "hold"
+	Resend UnknownPolicy = "resend"
+)
+
+// Valid indicates whether the value is a known member of the UnknownPolicy enum.
+func (e UnknownPolicy) Valid() bool {
+	switch e {
+	case Hold:
+		return true
+	case Resend:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetMessageParamsUntil.
 const (
 	GetMessageParamsUntilDelivered GetMessageParamsUntil = "delivered"
@@ -454,6 +472,25 @@ type CreatedKey struct {
 	Key    *string `json:"key"`
 	Name   *string `json:"name"`
 	Scopes []Scope `json:"scopes"`
+}
+
+// DefaultExpiry Seconds after which a message without expiresAt expires, by priority, counted from createdAt or sendAt.
+type DefaultExpiry struct {
+	// Bulk Examples: 86400
+	Bulk int64 `json:"bulk"`
+
+	// High Examples: 600
+	High int64 `json:"high"`
+
+	// Normal Examples: 86400
+	Normal int64 `json:"normal"`
+}
+
+// DefaultExpiryPatch defines model for DefaultExpiryPatch.
+type DefaultExpiryPatch struct {
+	Bulk   *int64 `json:"bulk,omitempty"`
+	High   *int64 `json:"high,omitempty"`
+	Normal *int64 `json:"normal,omitempty"`
 }
 
 // Event defines model for Event.
@@ -706,6 +743,21 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
+// PurgeAnswer defines model for PurgeAnswer.
+type PurgeAnswer struct {
+	// Canceled Never attempted.
+	Canceled int `json:"canceled"`
+
+	// Failed Attempted without success.
+	Failed int `json:"failed"`
+
+	// Queue What waits, and whether it may go out.
+	Queue QueueState `json:"queue"`
+
+	// Unknown An attempt may have been delivered.
+	Unknown int `json:"unknown"`
+}
+
 // QrCode defines model for QrCode.
 type QrCode struct {
 	// Code What the QR code holds, or with method code what the user types on the phone.
@@ -714,18 +766,27 @@ type QrCode struct {
 	Method    PairingMethod `json:"method"`
 }
 
-// QueueDepth What waits.
-type QueueDepth struct {
-	Bulk   int `json:"bulk"`
-	High   int `json:"high"`
-	Normal int `json:"normal"`
+// QueueState What waits, and whether it may go out.
+type QueueState struct {
+	Bulk int `json:"bulk"`
+
+	// Held Another number was paired while messages waited: nothing is sent before queue/release or queue/purge.
+	Held   bool `json:"held"`
+	High   int  `json:"high"`
+	Normal int  `json:"normal"`
 
 	// OldestSeconds Age of the oldest; 0 when nothing waits.
 	OldestSeconds int64 `json:"oldestSeconds"`
+
+	// Paused By queue/pause: nothing is sent before queue/resume.
+	Paused bool `json:"paused"`
 }
 
 // Restriction What WhatsApp forbids the number for a time.
 type Restriction struct {
+	// Code With first_contacts what WhatsApp said: reachout_restricted or rate_overlimit.
+	Code *string `json:"code"`
+
 	// Kind first_contacts or banned.
 	Kind  string     `json:"kind"`
 	Until *time.Time `json:"until"`
@@ -749,8 +810,8 @@ type Session struct {
 	// Number E.164 digits.
 	Number *string `json:"number"`
 
-	// Queue What waits.
-	Queue QueueDepth `json:"queue"`
+	// Queue What waits, and whether it may go out.
+	Queue QueueState `json:"queue"`
 
 	// Reason The machine-readable cause of the state.
 	Reason      *string      `json:"reason"`
@@ -763,6 +824,28 @@ type Session struct {
 
 // SessionState defines model for SessionState.
 type SessionState string
+
+// Settings defines model for Settings.
+type Settings struct {
+	// DefaultExpiry Seconds after which a message without expiresAt expires, by priority, counted from createdAt or sendAt.
+	DefaultExpiry DefaultExpiry `json:"defaultExpiry"`
+
+	// UnknownPolicy What becomes of a send whose outcome is unknown. resend: it is repeated under the same whatsappId, which a phone shows
+	// once. hold: the message ends as `unknown` at once; a retry needs `{"force": true}`.
+	UnknownPolicy UnknownPolicy `json:"unknownPolicy"`
+}
+
+// SettingsPatch defines model for SettingsPatch.
+type SettingsPatch struct {
+	DefaultExpiry *DefaultExpiryPatch `json:"defaultExpiry,omitempty"`
+
+	// Pacing Not built yet.
+	Pacing *map[string]interface{} `json:"pacing,omitempty"`
+
+	// Retention Not built yet.
+	Retention     *map[string]interface{} `json:"retention,omitempty"`
+	UnknownPolicy *UnknownPolicy          `json:"unknownPolicy,omitempty"`
+}
 
 // Status Where the message is on its way (docs/message-status.md).
 type Status string
@@ -821,6 +904,10 @@ type TextRequest struct {
 	// Examples: 919876543210
 	To string `json:"to"`
 }
+
+// UnknownPolicy What becomes of a send whose outcome is unknown. resend: it is repeated under the same whatsappId, which a phone shows
+// once. hold: the message ends as `unknown` at once; a retry needs `{"force": true}`.
+type UnknownPolicy string
 
 // Worker defines model for Worker.
 type Worker struct {
@@ -1033,6 +1120,30 @@ type AddOptOutsParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// PauseQueueParams defines parameters for PauseQueue.
+type PauseQueueParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// PurgeQueueParams defines parameters for PurgeQueue.
+type PurgeQueueParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ReleaseQueueParams defines parameters for ReleaseQueue.
+type ReleaseQueueParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ResumeQueueParams defines parameters for ResumeQueue.
+type ResumeQueueParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ConnectSessionParams defines parameters for ConnectSession.
 type ConnectSessionParams struct {
 	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
@@ -1092,6 +1203,9 @@ type ConnectSessionJSONRequestBody = ConnectRequest
 
 // LogoutSessionJSONRequestBody defines body for LogoutSession for application/json ContentType.
 type LogoutSessionJSONRequestBody = NothingRequest
+
+// PatchSettingsJSONRequestBody defines body for PatchSettings for application/json ContentType.
+type PatchSettingsJSONRequestBody = SettingsPatch
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -1182,6 +1296,18 @@ type ServerInterface interface {
 	// GetOptOut Whether somebody is on the list.
 	// (GET /api/{tenantId}/opt-outs/{recipient})
 	GetOptOut(ctx echo.Context, tenantId TenantId, recipient string) error
+	// PauseQueue Send nothing before queue/resume.
+	// (POST /api/{tenantId}/queue/pause)
+	PauseQueue(ctx echo.Context, tenantId TenantId, params PauseQueueParams) error
+	// PurgeQueue End what waits.
+	// (POST /api/{tenantId}/queue/purge)
+	PurgeQueue(ctx echo.Context, tenantId TenantId, params PurgeQueueParams) error
+	// ReleaseQueue Let a held backlog go.
+	// (POST /api/{tenantId}/queue/release)
+	ReleaseQueue(ctx echo.Context, tenantId TenantId, params ReleaseQueueParams) error
+	// ResumeQueue Go on after queue/pause.
+	// (POST /api/{tenantId}/queue/resume)
+	ResumeQueue(ctx echo.Context, tenantId TenantId, params ResumeQueueParams) error
 	// GetSession What the tenant's WhatsApp session is doing, why, and what to do about it.
 	// (GET /api/{tenantId}/session)
 	GetSession(ctx echo.Context, tenantId TenantId) error
@@ -1197,6 +1323,12 @@ type ServerInterface interface {
 	// GetSessionQr The QR code to scan, as JSON, SVG or PNG by the Accept header; none while pairing by code.
 	// (GET /api/{tenantId}/session/qr)
 	GetSessionQr(ctx echo.Context, tenantId TenantId) error
+	// GetSettings What the tenant chose, and the hub's default for the rest.
+	// (GET /api/{tenantId}/settings)
+	GetSettings(ctx echo.Context, tenantId TenantId) error
+	// PatchSettings Change some of them.
+	// (PATCH /api/{tenantId}/settings)
+	PatchSettings(ctx echo.Context, tenantId TenantId) error
 	// GetLiveness Whether the process answers.
 	// (GET /livez)
 	GetLiveness(ctx echo.Context) error
@@ -2134,6 +2266,150 @@ func (w *ServerInterfaceWrapper) GetOptOut(ctx echo.Context) error {
 	return err
 }
 
+// PauseQueue converts echo context to params.
+func (w *ServerInterfaceWrapper) PauseQueue(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PauseQueueParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PauseQueue(ctx, tenantId, params)
+	return err
+}
+
+// PurgeQueue converts echo context to params.
+func (w *ServerInterfaceWrapper) PurgeQueue(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PurgeQueueParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PurgeQueue(ctx, tenantId, params)
+	return err
+}
+
+// ReleaseQueue converts echo context to params.
+func (w *ServerInterfaceWrapper) ReleaseQueue(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReleaseQueueParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReleaseQueue(ctx, tenantId, params)
+	return err
+}
+
+// ResumeQueue converts echo context to params.
+func (w *ServerInterfaceWrapper) ResumeQueue(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResumeQueueParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResumeQueue(ctx, tenantId, params)
+	return err
+}
+
 // GetSession converts echo context to params.
 func (w *ServerInterfaceWrapper) GetSession(ctx echo.Context) error {
 	var err error
@@ -2254,6 +2530,38 @@ func (w *ServerInterfaceWrapper) GetSessionQr(ctx echo.Context) error {
 	return err
 }
 
+// GetSettings converts echo context to params.
+func (w *ServerInterfaceWrapper) GetSettings(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetSettings(ctx, tenantId)
+	return err
+}
+
+// PatchSettings converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchSettings(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchSettings(ctx, tenantId)
+	return err
+}
+
 // GetLiveness converts echo context to params.
 func (w *ServerInterfaceWrapper) GetLiveness(ctx echo.Context) error {
 	var err error
@@ -2361,6 +2669,12 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/:tenantId/bulk/:id/retry", wrapper.RetryBulk, options.OperationMiddlewares["retryBulk"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/bulk/:id/results.csv", wrapper.GetBulkResults, options.OperationMiddlewares["getBulkResults"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/bulk/:id/events", wrapper.StreamBulkEvents, options.OperationMiddlewares["streamBulkEvents"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/settings", wrapper.GetSettings, options.OperationMiddlewares["getSettings"]...)
+	router.PATCH(options.BaseURL+"/api/:tenantId/settings", wrapper.PatchSettings, options.OperationMiddlewares["patchSettings"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/queue/pause", wrapper.PauseQueue, options.OperationMiddlewares["pauseQueue"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/queue/resume", wrapper.ResumeQueue, options.OperationMiddlewares["resumeQueue"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/queue/purge", wrapper.PurgeQueue, options.OperationMiddlewares["purgeQueue"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/queue/release", wrapper.ReleaseQueue, options.OperationMiddlewares["releaseQueue"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/opt-outs", wrapper.ListOptOuts, options.OperationMiddlewares["listOptOuts"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/opt-outs", wrapper.AddOptOuts, options.OperationMiddlewares["addOptOuts"]...)
 	router.DELETE(options.BaseURL+"/api/:tenantId/opt-outs/:recipient", wrapper.DeleteOptOut, options.OperationMiddlewares["deleteOptOut"]...)
