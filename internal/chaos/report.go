@@ -142,8 +142,8 @@ func (r *row) count(v *verdict) {
 }
 
 func (r *row) String() string {
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %s | %s |\n", r.name, r.times, r.accepted, r.shown, r.lost, r.twice,
-		r.twoIDs, r.again, r.untrue, r.retreat, seconds(percentile(r.recoveries, 50)), seconds(percentile(r.recoveries, 99)))
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %s | %s | %d |\n", r.name, r.times, r.accepted, r.shown, r.lost, r.twice,
+		r.twoIDs, r.again, r.untrue, r.retreat, seconds(percentile(r.recoveries, 50)), seconds(percentile(r.recoveries, 99)), len(r.recoveries))
 }
 
 // rows are the kinds of faults in their order, then what met none, then everything.
@@ -186,8 +186,8 @@ func report(o options, results []*result) string {
 	var b strings.Builder
 	for _, r := range results {
 		fmt.Fprintf(&b, "\n### %s: %d faults, %d messages, seed %d\n\n", r.shape, len(r.faults), len(r.verdicts)+r.unanswered, o.seed)
-		b.WriteString("| fault | times | accepted | shown | lost | shown twice | two ids | decrypted again | untrue | backwards | recovery p50 | p99 |\n")
-		b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+		b.WriteString("| fault | times | accepted | shown | lost | shown twice | two ids | decrypted again | untrue | backwards | recovery p50 | p99 | of |\n")
+		b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 		for _, line := range r.rows() {
 			b.WriteString(line.String())
 		}
