@@ -19,7 +19,8 @@ import (
 // Ledger writes statuses.
 type Ledger interface {
 	// Claim begins an attempt of the message that ticket entitles to; nil when there is nothing to do. What has expired is
-	// ended instead. gateway.ErrFenced when the lease is lost; gateway.ErrNotAlone when the message takes ClaimAlone.
+	// ended instead. gateway.ErrFenced when the lease is lost; gateway.ErrNotAlone when the message takes ClaimAlone;
+	// *gateway.DoubtfulClaim when the database did not say whether it succeeded.
 	Claim(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error)
 	// ClaimAlone is Claim while this process has no other message in hand.
 	ClaimAlone(ctx context.Context, f gateway.Fence, ticket gateway.Ticket, instance string) (*gateway.Message, error)
@@ -151,6 +152,10 @@ func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gat
 // handle claims, attempts and records. Its error is that of the claim: nothing was done.
 func (d *Dispatcher) handle(ctx context.Context, fence gateway.Fence, ticket gateway.Ticket, claim claimFunc) (gateway.Verdict, error) {
 	m, err := claim(ctx, fence, ticket, fence.Owner)
+	if doubt, ok := errors.AsType[*gateway.DoubtfulClaim](err); ok {
+		// It is given back before the next claim. When the claim had no effect, neither has that.
+		d.keep(fence.TenantKey, doubt.MessageID, gateway.Outcome{Kind: gateway.OutcomeWait, Failure: noDatabase()})
+	}
 	if m == nil || err != nil {
 		return gateway.Verdict{Kind: gateway.VerdictDone}, err
 	}
@@ -214,9 +219,7 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 	session, err := d.Sessions.Session(ctx, fence.TenantKey)
 	if err != nil {
 		d.Log.Warn("could not read the session", "messageId", m.ID, "error", err)
-		return gateway.Outcome{Kind: gateway.OutcomeWait, Failure: gateway.Failure{
-			Code: gateway.CodeStorage, Message: "The hub's database did not answer.", Retryable: true,
-		}}
+		return gateway.Outcome{Kind: gateway.OutcomeWait, Failure: noDatabase()}
 	}
 	restriction := session.Restriction
 	restricted := restriction.Kind == gateway.RestrictionFirstContacts
@@ -242,6 +245,10 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 	default:
 		return outcome
 	}
+}
+
+func noDatabase() gateway.Failure {
+	return gateway.Failure{Code: gateway.CodeStorage, Message: "The hub's database did not answer.", Retryable: true}
 }
 
 // send bounds a send and contains its panic (I6).

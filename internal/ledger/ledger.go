@@ -75,17 +75,25 @@ func (l *Ledger) claim(ctx context.Context, f gateway.Fence, ticket gateway.Tick
 		return nil, fmt.Errorf("claim message: the lease belongs to %s, not to %s", f.Owner, instance)
 	}
 	for range maxLate {
-		ended := false
+		ended, begun := false, ""
 		m, err := l.store.Claim(ctx, f, ticket, func(m *gateway.Message) ([]gateway.Event, error) {
+			begun = ""
 			now := l.now()
 			events := m.Lapse(now)
 			if ended = len(events) > 0; ended {
 				return events, nil
 			}
-			return begin(m, now, instance)
+			events, err := begin(m, now, instance)
+			if err == nil {
+				begun = m.ID
+			}
+			return events, err
 		})
 		if errors.Is(err, gateway.ErrNotDue) {
 			return nil, nil // by our clock; the store's was ahead of it
+		}
+		if err != nil && begun != "" {
+			err = &gateway.DoubtfulClaim{MessageID: begun, Err: err}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("claim message: %w", err)
