@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wapro/hub/internal/dispatch"
 	"github.com/wapro/hub/internal/gateway"
 )
 
@@ -180,5 +181,38 @@ func TestAnAttemptThatFailsForAnotherReasonDoesNotLiftARestriction(t *testing.T)
 	}
 	if r := w.restriction(); r.Count != 1 {
 		t.Fatalf("restriction %+v", r)
+	}
+}
+
+// restart is another process on the same database.
+func (w *world) restart() { w.Dispatcher = dispatch.New(w.Deps) }
+
+// TestARestrictionIsKnownToTheNextProcess: whom it is about, and what WhatsApp said.
+func TestARestrictionIsKnownToTheNextProcess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fail(ack463())
+	w.expectHeld(w.accept(alice), time.Hour)
+	w.restart()
+	sends := w.sends()
+	w.expectHeld(w.accept(alice), time.Hour)
+	if r := w.restriction(); w.sends() != sends || r.Count != 1 || r.Suspect != gateway.UserJID(alice) || r.Code != gateway.CodeReachOutLimited {
+		t.Fatalf("%d sends, restriction %+v", w.sends()-sends, r)
+	}
+	w.expectHeld(w.accept(bob), time.Hour) // the second witness
+	if r := w.restriction(); r.Count != 2 || r.Suspect != "" {
+		t.Fatalf("restriction %+v", r)
+	}
+
+	w.advance(2 * time.Hour)
+	w.succeed()
+	w.expectSent(w.accept(carol))
+	w.fail(gateway.SendError{Cause: gateway.CauseIQ, Server: 429})
+	w.expectHeld(w.accept("4915550000004"), time.Hour)
+	w.restart()
+	waiting := w.accept("4915550000005")
+	w.expectHeld(waiting, time.Hour)
+	if got := w.stored(waiting); got.Error == nil || got.Error.Code != gateway.CodeRateOverLimit {
+		t.Fatalf("a message that is held for an IQ 429 says %+v", got.Error)
 	}
 }

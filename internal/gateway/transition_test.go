@@ -45,6 +45,7 @@ func TestStatusNeverMovesBackwards(t *testing.T) {
 		if group {
 			m.To = "1-2@g.us"
 		}
+		m.HoldUnknown = rapid.Bool().Draw(t, "left to the operator")
 		now := start
 		members := map[string]Confirmed{}
 		history := []Status{m.Status}
@@ -54,7 +55,7 @@ func TestStatusNeverMovesBackwards(t *testing.T) {
 			var events []Event
 			var err error
 			instance := rapid.SampledFrom([]string{"p1", "p2"}).Draw(t, "instance")
-			switch rapid.IntRange(0, 6).Draw(t, "step") {
+			switch rapid.IntRange(0, 7).Draw(t, "step") {
 			case 0:
 				events, err = m.Begin(now, instance)
 			case 1:
@@ -87,6 +88,9 @@ func TestStatusNeverMovesBackwards(t *testing.T) {
 				}
 			case 6:
 				events = m.Abandon(now, instance)
+			case 7:
+				end := rapid.SampledFrom([]func(*Message, time.Time) []Event{(*Message).Lapse, (*Message).Purge, (*Message).Disown}).Draw(t, "end")
+				events = end(m, now)
 			}
 			if err != nil && (len(events) > 0 || *m != before) {
 				t.Fatalf("refused with %v, yet %+v became %+v", err, before, *m)
@@ -121,6 +125,8 @@ func check(t *rapid.T, m, before *Message) {
 		t.Fatalf("phase %s is due at %v", m.Phase, m.NextAttemptAt)
 	case m.Phase == PhaseWorking != (m.InFlight != "" && !m.Status.Final()):
 		t.Fatalf("phase %s in the hands of %q", m.Phase, m.InFlight)
+	case m.HoldUnknown && m.Uncertain && !m.Status.Final() && m.InFlight == "":
+		t.Fatalf("%s waits for another attempt although it may have been delivered", m.ID)
 	case before.Uncertain && !m.Uncertain:
 		t.Fatal("an uncertain attempt was forgotten")
 	case m.Uncertain && (m.Status == StatusExpired || m.Status == StatusCanceled):
@@ -417,6 +423,57 @@ func TestBystandersAreNotConvicted(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestUnknownOutcomeIsLeftToTheOperator(t *testing.T) {
+	t.Parallel()
+	onWire := Outcome{Kind: OutcomeRetry, OnWire: true, RetryAt: start.Add(time.Minute), Failure: Failure{Code: CodeTimeout, Message: "No answer."}}
+	for name, end := range map[string]func(*Message) []Event{
+		"by its outcome":     func(m *Message) []Event { m.HoldUnknown = true; return m.Apply(start, "p", onWire) },
+		"by a death":         func(m *Message) []Event { m.HoldUnknown = true; return m.Abandon(start, "heir") },
+		"by a later setting": func(m *Message) []Event { m.Apply(start, "p", onWire); m.HoldUnknown = true; return m.Lapse(start) },
+		"by a purge":         func(m *Message) []Event { m.Apply(start, "p", onWire); return m.Purge(start) },
+		"by another number":  func(m *Message) []Event { m.Apply(start, "p", onWire); return m.Disown(start) },
+		"by its expiry":      func(m *Message) []Event { m.Apply(start, "p", onWire); return m.Lapse(start.Add(time.Hour)) },
+		"given back afterward": func(m *Message) []Event {
+			m.HoldUnknown, m.Uncertain = true, true
+			return m.Apply(start, "p", Outcome{Kind: OutcomeWait})
+		},
+	} {
+		m := begun(t)
+		events := end(m)
+		if len(events) != 1 || m.Status != StatusUnknown || m.Error == nil || m.Error.Code != CodeOutcomeUnknown {
+			t.Errorf("%s: %+v with history %+v", name, m, events)
+		}
+	}
+	// What certainly did not arrive is tried again as ever.
+	m := begun(t)
+	m.HoldUnknown = true
+	if m.Apply(start, "p", Outcome{Kind: OutcomeRetry, RetryAt: start}); m.Phase != PhaseBackoff || m.Lapse(start) != nil || m.Disown(start) != nil {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestPurgeSaysWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	retried := begun(t)
+	retried.Apply(start, "p", Outcome{Kind: OutcomeRetry, RetryAt: start.Add(time.Minute)})
+	scheduled := queued()
+	scheduled.Status, scheduled.Phase = StatusScheduled, PhaseSchedule
+	for _, test := range []struct {
+		m    *Message
+		want Status
+	}{{queued(), StatusCanceled}, {scheduled, StatusCanceled}, {retried, StatusFailed}} {
+		if events := test.m.Purge(start); len(events) != 1 || test.m.Status != test.want || test.m.Error.Code != CodeCanceled {
+			t.Errorf("want %s: %+v with history %+v", test.want, test.m, events)
+		}
+		if again := *test.m; test.m.Purge(start) != nil || *test.m != again {
+			t.Errorf("purged twice: %+v", test.m)
+		}
+	}
+	if m := begun(t); m.Purge(start) != nil || m.Status != StatusSending {
+		t.Errorf("purged in hand: %+v", m)
+	}
 }
 
 // A receipt can be faster than the record of the attempt, and the process can die in between.
