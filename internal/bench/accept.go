@@ -42,7 +42,7 @@ func accept(b *bench) {
 	}
 	for i, a := range echos {
 		rates[i].what, rates[i].unit = fmt.Sprintf("accepts, %d connections", connections), "/s"
-		costs[i].what, costs[i].unit = "CPU time of the accepting process for one", " ms"
+		costs[i].what, costs[i].unit = rates[i].what+": CPU time of one", " ms"
 		for _, r := range []row{rates[i], costs[i]} {
 			r.shape, r.baseline = b.shape.name, a.name
 			b.table.add(r)

@@ -109,7 +109,9 @@ func (h *hub) watch() (used usage, commands float64) {
 		sent[command] -= before[command]
 		commands += sent[command]
 	}
-	h.b.Logf("Redis commands of %s: %v", h.b.window, sent)
+	if len(sent) > 0 {
+		h.b.Logf("Redis commands of %s: %v", h.b.window, sent)
+	}
 	used = h.usage()
 	used.cpu -= begin.cpu
 	return used, commands

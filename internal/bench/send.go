@@ -91,7 +91,7 @@ func (s *sending) measure(sim *testkit.Simulator, c sendCase) {
 	defer sim.ClearFaults()
 	c.each = max(c.each, 2)
 	rate := row{what: c.String(), unit: "/s"}
-	cost := row{what: "CPU time of the sending process for one, " + c.String(), unit: " ms"}
+	cost := row{what: c.String() + ": CPU time of one", unit: " ms"}
 	for range s.b.pairs {
 		ours, ourCost := s.throughHub(s.recipients(c))
 		before := processUsage(s.b, s.loop.pid).cpu
