@@ -21,6 +21,7 @@ type Database interface {
 	relay.Store
 	session.Store
 	dispatch.Contacts
+	dispatch.Paces
 }
 
 // Tickets is all that the rooms ask of the queue, but for its consuming.

@@ -70,6 +70,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	})
 	w.dispatch = dispatch.New(dispatch.Deps{
 		Ledger: h.ledger, Sender: w.sessions, Sessions: restrictions{h.database, w.sessions}, Queue: h.tickets, Contacts: h.database,
+		Paces: h.database, Pacing: pacing(h.cfg.Mode()),
 		Log: h.log, Options: dispatch.Options{SendTimeout: h.opts.SendTimeout, RetryBase: h.opts.RetryBase},
 	})
 	h.worker = w

@@ -46,6 +46,19 @@ type Contacts interface {
 	KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error)
 }
 
+// Paces knows how fast each tenant may send, what it sent lately, and whom it leaves alone.
+type Paces interface {
+	Pacing(ctx context.Context, tenantKey int64) (gateway.PacingChoice, error)
+	// SentTimes lists when the last messages after since were sent, oldest first, at most the newest limit.
+	SentTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error)
+	// FirstContactTimes is the same for those to people who were never written to before.
+	FirstContactTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error)
+	// SentTimesTo is the same for one recipient, as Message.To names it.
+	SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error)
+	// OptedOut tells who of recipients, as gateway.OptOutName writes them, wants no bulk messages.
+	OptedOut(ctx context.Context, tenantKey int64, recipients []string) (map[string]bool, error)
+}
+
 // Queue takes delayed tickets.
 type Queue interface {
 	EnqueueAt(ctx context.Context, ticket gateway.Ticket, at time.Time) error
@@ -57,11 +70,13 @@ type Deps struct {
 	Sender   Sender
 	Sessions Sessions
 	Contacts Contacts
+	Paces    Paces
 	Queue    Queue
 
 	Clock   func() time.Time // default time.Now
 	Rand    func() float64   // in [0, 1); default math/rand
 	Log     *slog.Logger     // default: discard
+	Pacing  gateway.Pacing   // of tenants that chose nothing
 	Options Options
 }
 
@@ -91,6 +106,7 @@ type Dispatcher struct {
 
 	mu         sync.Mutex
 	unrecorded map[int64]map[string]gateway.Outcome // by tenant and message: could not be written yet
+	pacers     map[int64]*pacer                     // by tenant
 }
 
 // New makes a Dispatcher.
@@ -125,6 +141,7 @@ func New(deps Deps) *Dispatcher {
 		Deps:       deps,
 		floor:      floor{changed: make(chan struct{})},
 		unrecorded: make(map[int64]map[string]gateway.Outcome),
+		pacers:     make(map[int64]*pacer),
 	}
 }
 
@@ -133,6 +150,10 @@ func New(deps Deps) *Dispatcher {
 func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gateway.Ticket) gateway.Verdict {
 	if err := d.recordLeft(ctx, fence); err != nil {
 		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
+	}
+	rest, err := d.pace(ctx, fence, ticket.Lane)
+	if err != nil || rest.For > 0 {
+		return gateway.Verdict{Kind: gateway.VerdictGiveBack, Rest: rest}
 	}
 	verdict, err := d.beside(ctx, fence, ticket)
 	if errors.Is(err, gateway.ErrNotAlone) {
@@ -145,6 +166,9 @@ func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gat
 		// Not given back: a message that cannot be read must not block those behind it.
 		d.Log.Warn("could not claim, trying again", "messageId", ticket.MessageID, "error", err)
 		return gateway.Verdict{Kind: gateway.VerdictRetry, Delay: d.Options.StorePause}
+	}
+	if verdict.Kind != gateway.VerdictGiveBack { // that keeps the tenant back by itself
+		verdict.Rest = d.rest(fence.TenantKey)
 	}
 	return verdict
 }
@@ -223,19 +247,27 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 	}
 	restriction := session.Restriction
 	restricted := restriction.Kind == gateway.RestrictionFirstContacts
-	first := restricted && d.firstContact(ctx, m)
-	if first && d.forbidden(restriction, m) {
+	first := (restricted || d.capsFirstContacts(m.TenantKey)) && d.firstContact(ctx, m)
+	if restricted && first && d.forbidden(restriction, m) {
 		return d.at(m, heldOutcome(restriction), restriction.Until)
+	}
+	if own, kept := d.keepBack(ctx, m, first); kept {
+		return own
 	}
 
 	sent, err := d.send(ctx, fence, m)
 	if err == nil {
-		if first {
+		if restricted && first {
 			d.lift(ctx, fence)
 		}
+		sent.FirstContact = first
+		d.paced(m.TenantKey, first)
 		return gateway.Outcome{Kind: gateway.OutcomeSent, Sent: &sent}
 	}
 	failed := asSendError(err)
+	if failed.OnWire {
+		d.paced(m.TenantKey, false)
+	}
 	outcome = classify(failed)
 	switch outcome.Kind {
 	case gateway.OutcomeRetry:

@@ -59,7 +59,7 @@ func newWorldWith(t *testing.T, options dispatch.Options) *world {
 	w.ledger = &brokenLedger{Ledger: ledger.New(w.store, w.clock)}
 	options.SendTimeout, options.StorePause = 5*time.Second, 5*time.Millisecond
 	w.Dispatcher = dispatch.New(dispatch.Deps{
-		Ledger: w.ledger, Sender: w, Sessions: w, Contacts: w.store, Queue: w.queue, Clock: w.clock,
+		Ledger: w.ledger, Sender: w, Sessions: w, Contacts: w.store, Paces: w.store, Queue: w.queue, Clock: w.clock,
 		Rand:    func() float64 { return 0.5 },
 		Log:     slog.New(slog.NewJSONHandler(&w.log, nil)),
 		Options: options,
@@ -142,13 +142,17 @@ func (w *world) accept(to string) *gateway.Message {
 func (w *world) acceptFor(tenant gateway.Tenant, to string) *gateway.Message {
 	w.t.Helper()
 	w.made++
-	m := &gateway.Message{
+	m := w.newMessage(tenant, to)
+	must(w.t, w.store.Accept(w.t.Context(), []*gateway.Message{m}, nil))
+	return m
+}
+
+func (w *world) newMessage(tenant gateway.Tenant, to string) *gateway.Message {
+	return &gateway.Message{
 		ID: fmt.Sprintf("m%03d", w.made), TenantKey: tenant.Key, TenantID: tenant.ID, To: to,
 		Type: gateway.TypeText, Text: "hello", Priority: gateway.PriorityNormal, WhatsAppID: fmt.Sprintf("3EB0%03d", w.made),
 		Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, CreatedAt: w.clock(), ExpiresAt: w.clock().Add(100 * time.Hour),
 	}
-	must(w.t, w.store.Accept(w.t.Context(), []*gateway.Message{m}, nil))
-	return m
 }
 
 func (w *world) handle(m *gateway.Message) gateway.Verdict {

@@ -10,7 +10,7 @@ import (
 // This file holds first contacts while WhatsApp restricts a number, see docs/decisions/0002. gateway.Restriction.Count
 // tells how firm it is: 1 is a single recipient's refusal, which may be that recipient's alone; from firm on it is the
 // number's, and each further refusal doubles it.
-const firm = 2
+const firm = gateway.RestrictionFirm
 
 // knownHold is the first hold of a message to a known contact, which no restriction should concern.
 const knownHold = time.Minute

@@ -16,6 +16,7 @@ const (
 	ClientLoggedOut    ClientEventKind = "logged_out"    // keys are deleted, pair again
 	ClientReplaced     ClientEventKind = "replaced"      // opened elsewhere
 	ClientBanned       ClientEventKind = "banned"        // Until
+	ClientRestricted   ClientEventKind = "restricted"    // new contacts may not be written to until Until; zero: they may again
 	ClientOutdated     ClientEventKind = "outdated"      // client version refused
 	ClientConnectError ClientEventKind = "connect_error" // login refused for another reason; Reason, Detail
 	ClientPairCode     ClientEventKind = "pair_code"     // Code is on show until Until; Reason: scan_qr or enter_code
@@ -66,6 +67,7 @@ type Sent struct {
 	RecipientLID string    // bare, empty for groups
 	At           time.Time // the server's time of acknowledgement
 	Missed       []string  // members of a group whose phone got no ciphertext
+	FirstContact bool      // nobody had written to the recipient before; dispatch says so, as far as pacing wants to know
 }
 
 // SendCause says why a send did not succeed, in terms of what happened; dispatch decides what follows.

@@ -67,6 +67,8 @@ const (
 	CodePoison          Code = "poison"               // three deaths of the process during this message alone
 	CodeOutcomeUnknown  Code = "outcome_unknown"      // it may or may not have been delivered
 	CodeCanceled        Code = "canceled_by_operator" // ended by POST .../cancel
+	CodeOptedOut        Code = "opted_out"            // the recipient wants no bulk messages
+	CodePaced           Code = "paced"                // a cap of the tenant's own holds it
 )
 
 // Error is a failure that may be told to the caller: Message is safe to show, Err is for the log alone.

@@ -119,3 +119,28 @@ func (q QuietHours) End(now time.Time) time.Time {
 	}
 	return end
 }
+
+// PacingChoice is what a tenant chose of its Pacing; what is nil is left to the hub.
+type PacingChoice struct {
+	Delay, RandomDelay                      *time.Duration
+	PerMinute, PerHour, PerDay              *int
+	FirstContactsPerDay, PerRecipientPerDay *int
+	Quiet                                   *QuietHours // the zero value: none
+}
+
+// Over is the pacing with what was chosen in place of the hub's.
+func (c PacingChoice) Over(p Pacing) Pacing {
+	p.Delay, p.RandomDelay = chosen(c.Delay, p.Delay), chosen(c.RandomDelay, p.RandomDelay)
+	p.PerMinute, p.PerHour, p.PerDay = chosen(c.PerMinute, p.PerMinute), chosen(c.PerHour, p.PerHour), chosen(c.PerDay, p.PerDay)
+	p.FirstContactsPerDay = chosen(c.FirstContactsPerDay, p.FirstContactsPerDay)
+	p.PerRecipientPerDay = chosen(c.PerRecipientPerDay, p.PerRecipientPerDay)
+	p.Quiet = chosen(c.Quiet, p.Quiet)
+	return p
+}
+
+func chosen[T any](own *T, fallback T) T {
+	if own != nil {
+		return *own
+	}
+	return fallback
+}

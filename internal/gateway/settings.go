@@ -16,6 +16,7 @@ type Settings struct {
 	// Expiry is how long a message without expiresAt may wait, by lane, in whole seconds from MinDefaultExpiry to
 	// MaxDefaultExpiry. 0: the hub's default.
 	Expiry struct{ High, Normal, Bulk time.Duration }
+	Pacing PacingChoice
 }
 
 // ExpiryOf is how long a message of the lane may wait, when it does not say so itself.

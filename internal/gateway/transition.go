@@ -105,6 +105,9 @@ func (m *Message) Apply(now time.Time, instance string, o Outcome) []Event {
 		m.giveBack(PhaseNone, time.Time{}, o.Failure) // found too late right before the send: that was no attempt
 		return []Event{m.expire(now)}
 	}
+	if o.Failure.Code == CodeOptedOut {
+		m.Attempts = max(0, m.Attempts-1) // nothing was handed to WhatsApp
+	}
 	return []Event{m.fail(now, o.Failure)}
 }
 
@@ -220,6 +223,7 @@ func (m *Message) succeed(now time.Time, sent *Sent) []Event {
 	}
 	m.settle(now)
 	m.Error = nil
+	m.FirstContact = proof.FirstContact
 	m.SentAt = m.notBefore(proof.At, now, m.CreatedAt)
 	detail := ""
 	if n := len(proof.Missed); n > 0 {

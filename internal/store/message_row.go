@@ -12,22 +12,22 @@ const (
 	fixedColumns = `id, tenant_key, seq, stanza_id, recipient, type, body, lane, reference, bulk_id, retry_of, media_mimetype,
 		media_filename, media_size, media_sha256, media_voice, media_seconds, created_at, send_at, expires_at`
 	stateColumns = `recipient_jid, recipient_lid, status, phase, attempts, next_attempt_at, uncertain, deaths, in_flight, error_code,
-		error_message, error_retryable, sent_at, delivered_at, read_at, failed_at, updated_at, delivered_count, read_count`
+		error_message, error_retryable, sent_at, delivered_at, read_at, failed_at, updated_at, delivered_count, read_count, first_contact`
 	fixedCount = 20
-	stateCount = 19
+	stateCount = 20
 
 	selectMessage = `SELECT (SELECT t.id FROM tenants t WHERE t.tenant_key = messages.tenant_key),
 		(SELECT t.hold_unknown FROM tenants t WHERE t.tenant_key = messages.tenant_key),
 		` + fixedColumns + `, ` + stateColumns + ` FROM messages `
 	insertMessage = `INSERT INTO messages (` + fixedColumns + `, ` + stateColumns + `) VALUES (
 		$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-		$26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)`
+		$26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)`
 	updateMessage = `UPDATE messages SET
 		recipient_jid = $1, recipient_lid = $2, status = $3, phase = $4, attempts = $5, next_attempt_at = $6,
 		uncertain = $7, deaths = $8, in_flight = $9, error_code = $10, error_message = $11, error_retryable = $12,
 		sent_at = $13, delivered_at = $14, read_at = $15, failed_at = $16, updated_at = $17, delivered_count = $18,
-		read_count = $19
-		WHERE id = $20`
+		read_count = $19, first_contact = $20
+		WHERE id = $21`
 )
 
 // messageArgs are the values of fixedColumns and stateColumns.
@@ -54,7 +54,7 @@ func stateArgs(m *gateway.Message) []any {
 		m.RecipientJID, m.RecipientLID, m.Status, m.Phase, m.Attempts, micros(m.NextAttemptAt), m.Uncertain, m.Deaths, m.InFlight,
 		failure.Code, failure.Message, failure.Retryable,
 		micros(m.SentAt), micros(m.DeliveredAt), micros(m.ReadAt), micros(m.FailedAt), micros(m.UpdatedAt),
-		m.DeliveredCount, m.ReadCount,
+		m.DeliveredCount, m.ReadCount, m.FirstContact,
 	}
 }
 
@@ -73,7 +73,7 @@ func scanMessage(row scanner) (gateway.Message, error) {
 		&m.RecipientJID, &m.RecipientLID, &m.Status, &m.Phase, &m.Attempts, &next, &m.Uncertain, &m.Deaths, &m.InFlight,
 		&failure.Code, &failure.Message, &failure.Retryable,
 		&sent, &delivered, &read, &failed, &updated,
-		&m.DeliveredCount, &m.ReadCount)
+		&m.DeliveredCount, &m.ReadCount, &m.FirstContact)
 	if err != nil {
 		return gateway.Message{}, err
 	}

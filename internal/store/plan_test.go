@@ -23,11 +23,13 @@ func hot() map[string]string {
 		`SELECT lane, COUNT(*), MIN(seq) FROM messages WHERE tenant_key = 1 AND ` + open + ` GROUP BY lane`: "messages_unfinished",
 		`SELECT id FROM messages WHERE ` + open + ` AND expires_at > 0 AND expires_at <= 7 AND in_flight = ''
 			ORDER BY expires_at LIMIT 5`: "messages_expiry",
-		`SELECT id FROM messages WHERE status = 'scheduled' AND send_at <= 7 ORDER BY send_at, seq LIMIT 5`:           "messages_schedule",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND in_flight <> '' AND in_flight <> 'x' ORDER BY seq LIMIT 5`:  "messages_in_flight",
-		`SELECT id FROM messages WHERE stanza_id = 'x' AND tenant_key = 1`:                                            "messages_stanza",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND seq < 7 ORDER BY seq DESC LIMIT 50`:                         "messages_seq",
-		`SELECT id FROM messages WHERE tenant_key = 1 AND bulk_id = 'x' AND bulk_id <> '' ORDER BY seq DESC LIMIT 50`: "messages_bulk",
+		`SELECT sent_at FROM messages WHERE tenant_key = 1 AND sent_at > 7 AND sent_at <> 0 ORDER BY sent_at DESC LIMIT 5`:  "messages_sent",
+		`SELECT sent_at FROM messages WHERE tenant_key = 1 AND sent_at > 7 AND first_contact ORDER BY sent_at DESC LIMIT 5`: "messages_first_contact",
+		`SELECT id FROM messages WHERE status = 'scheduled' AND send_at <= 7 ORDER BY send_at, seq LIMIT 5`:                 "messages_schedule",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND in_flight <> '' AND in_flight <> 'x' ORDER BY seq LIMIT 5`:        "messages_in_flight",
+		`SELECT id FROM messages WHERE stanza_id = 'x' AND tenant_key = 1`:                                                  "messages_stanza",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND seq < 7 ORDER BY seq DESC LIMIT 50`:                               "messages_seq",
+		`SELECT id FROM messages WHERE tenant_key = 1 AND bulk_id = 'x' AND bulk_id <> '' ORDER BY seq DESC LIMIT 50`:       "messages_bulk",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND status = 'failed' AND status IN ('unknown', 'canceled', 'failed', 'expired')
 			ORDER BY seq DESC LIMIT 50`: "messages_ended",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND recipient = 'x' AND seq < 7 ORDER BY seq DESC LIMIT 50`: "messages_recipient",

@@ -9,11 +9,15 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk`
+const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk, pacing`
 
 func scanTenant(row scanner) (t gateway.Tenant, err error) {
 	var created, high, normal, bulk int64
-	err = row.Scan(&t.Key, &t.ID, &t.Name, &created, &t.Settings.HoldUnknown, &high, &normal, &bulk)
+	var pacing string
+	if err = row.Scan(&t.Key, &t.ID, &t.Name, &created, &t.Settings.HoldUnknown, &high, &normal, &bulk, &pacing); err != nil {
+		return t, err
+	}
+	t.Settings.Pacing, err = readPacing(pacing)
 	t.CreatedAt = fromMicros(created)
 	t.Settings.Expiry.High = time.Duration(high) * time.Second
 	t.Settings.Expiry.Normal = time.Duration(normal) * time.Second
@@ -35,9 +39,14 @@ func (s *Store) UpdateSettings(ctx context.Context, tenantKey int64, apply func(
 		}
 		settings = tenant.Settings
 		apply(&settings)
+		pacing, err := writePacing(settings.Pacing)
+		if err != nil {
+			return err
+		}
 		e := settings.Expiry
-		_, err = t.exec(`UPDATE tenants SET hold_unknown = $1, expiry_high = $2, expiry_normal = $3, expiry_bulk = $4 WHERE tenant_key = $5`,
-			settings.HoldUnknown, int64(e.High/time.Second), int64(e.Normal/time.Second), int64(e.Bulk/time.Second), tenantKey)
+		_, err = t.exec(`UPDATE tenants SET hold_unknown = $1, expiry_high = $2, expiry_normal = $3, expiry_bulk = $4, pacing = $5
+			WHERE tenant_key = $6`,
+			settings.HoldUnknown, int64(e.High/time.Second), int64(e.Normal/time.Second), int64(e.Bulk/time.Second), pacing, tenantKey)
 		return err
 	})
 	if err != nil {

@@ -1,0 +1,210 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// This file keeps a tenant to its pacing. A message that may not go yet is not claimed: its lane rests in the queue, where it costs
+// nobody anything, and a higher lane goes on. What only some recipients must wait for (a cap of first contacts, or per recipient) is
+// known after the claim: that message is held, and no attempt is counted.
+
+const (
+	paceTTL  = 2 * time.Second        // how long a tenant's pacing is believed
+	longRest = time.Minute            // a lane is asked again after it: what the tenant chose may have changed
+	wink     = 250 * time.Millisecond // a wait up to it is waited for here: stopping and starting the queue takes as long
+	aDay     = 24 * time.Hour
+)
+
+// pacer is what is known of one tenant. It is used by one handler at a time; the lock is for one that outlives its tenant's queue.
+type pacer struct {
+	mu     sync.Mutex
+	fence  gateway.Fence // under which the times were read
+	read   time.Time     // when pacing was read
+	pacing gateway.Pacing
+	window int // messages of pace.Sent that are known, if there are as many
+	pace   gateway.Pace
+	firsts []time.Time // first contacts, oldest first; as many as the cap needs
+}
+
+func (d *Dispatcher) pacer(tenantKey int64) *pacer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := d.pacers[tenantKey]
+	if p == nil {
+		p = &pacer{}
+		d.pacers[tenantKey] = p
+	}
+	return p
+}
+
+// pace waits a wink, or says how long the lane must rest before a message of it may be claimed.
+func (d *Dispatcher) pace(ctx context.Context, f gateway.Fence, lane gateway.Priority) (gateway.Rest, error) {
+	p := d.pacer(f.TenantKey)
+	if err := d.learn(ctx, p, f); err != nil {
+		d.Log.Warn("could not read the pacing", "tenantKey", f.TenantKey, "error", err)
+		return gateway.Rest{}, err
+	}
+	now := d.Clock()
+	p.mu.Lock()
+	wait := p.pacing.Next(lane, p.pace, now).Sub(now)
+	p.mu.Unlock()
+	switch {
+	case wait <= 0:
+		return gateway.Rest{}, nil
+	case wait > wink:
+		from := gateway.PriorityNormal
+		if lane == gateway.PriorityHigh {
+			from = gateway.PriorityHigh
+		}
+		return gateway.Rest{From: from, For: min(wait, longRest)}, nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return gateway.Rest{}, nil
+	case <-ctx.Done():
+		return gateway.Rest{}, ctx.Err()
+	}
+}
+
+// learn reads the pacing, and what was sent before this process had the lease.
+func (d *Dispatcher) learn(ctx context.Context, p *pacer, f gateway.Fence) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := d.Clock()
+	if p.fence == f && now.Sub(p.read) < paceTTL && !now.Before(p.read) {
+		return nil
+	}
+	own, err := d.Paces.Pacing(ctx, f.TenantKey)
+	if err != nil {
+		return err
+	}
+	pacing := own.Over(d.Pacing)
+	since := now.Add(-aDay)
+	if window := pacing.LongestWindow(); p.fence != f || window > p.window {
+		sent := []time.Time{}
+		if limit := max(window, 1); window > 0 || pacing.Delay > 0 {
+			if sent, err = d.Paces.SentTimes(ctx, f.TenantKey, since, limit); err != nil {
+				return err
+			}
+		}
+		if p.fence != f {
+			p.pace = gateway.Pace{}
+		}
+		if len(sent) > 0 && p.pace.Last.IsZero() {
+			p.pace.Last, p.pace.Gap = sent[len(sent)-1], d.gap(pacing)
+		}
+		p.pace.Sent, p.window = sent, window
+	}
+	if limit := pacing.FirstContactsPerDay; limit > 0 && (p.fence != f || limit > p.pacing.FirstContactsPerDay) {
+		if p.firsts, err = d.Paces.FirstContactTimes(ctx, f.TenantKey, since, limit); err != nil {
+			return err
+		}
+	}
+	p.fence, p.read, p.pacing = f, now, pacing
+	return nil
+}
+
+func (d *Dispatcher) gap(p gateway.Pacing) time.Duration {
+	return p.Delay + time.Duration(d.Rand()*float64(p.RandomDelay))
+}
+
+// paced notes that a message was handed to WhatsApp.
+func (d *Dispatcher) paced(tenantKey int64, first bool) {
+	p := d.pacer(tenantKey)
+	now := d.Clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pace.Last, p.pace.Gap = now, d.gap(p.pacing)
+	p.pace.Sent = newest(append(p.pace.Sent, now), p.window)
+	if first {
+		p.firsts = newest(append(p.firsts, now), p.pacing.FirstContactsPerDay)
+	}
+}
+
+// newest are the last n of times, in memory that does not grow for ever.
+func newest(times []time.Time, n int) []time.Time {
+	if len(times) < 2*n+16 {
+		return times
+	}
+	return append([]time.Time(nil), times[len(times)-n:]...)
+}
+
+// rest says which lanes must rest now that a message was handled.
+func (d *Dispatcher) rest(tenantKey int64) gateway.Rest {
+	p := d.pacer(tenantKey)
+	now := d.Clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, lane := range []gateway.Priority{gateway.PriorityHigh, gateway.PriorityNormal} {
+		if wait := p.pacing.Next(lane, p.pace, now).Sub(now); wait > wink {
+			return gateway.Rest{From: lane, For: min(wait, longRest)}
+		}
+	}
+	return gateway.Rest{}
+}
+
+func (d *Dispatcher) capsFirstContacts(tenantKey int64) bool {
+	p := d.pacer(tenantKey)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pacing.FirstContactsPerDay > 0
+}
+
+// keepBack judges a claimed message that is not to be sent, at least not now: its recipient opted out, or a cap is reached.
+func (d *Dispatcher) keepBack(ctx context.Context, m *gateway.Message, first bool) (gateway.Outcome, bool) {
+	until, message, err := d.capped(ctx, m, first)
+	if err == nil && until.IsZero() && m.BulkID != "" {
+		var out map[string]bool
+		name := gateway.OptOutName(m.To)
+		if out, err = d.Paces.OptedOut(ctx, m.TenantKey, []string{name}); out[name] {
+			kind, failure := permanent(gateway.CodeOptedOut, "The recipient wants no bulk messages.", false)
+			return gateway.Outcome{Kind: kind, Failure: failure}, true
+		}
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		kind, failure := wait("The worker is stopping.")
+		return gateway.Outcome{Kind: kind, Failure: failure}, true
+	case err != nil:
+		d.Log.Warn("could not look up what the recipient was sent", "messageId", m.ID, "error", err)
+		kind, failure := hold(gateway.CodeStorage, "The hub's database did not answer.")
+		return d.at(m, gateway.Outcome{Kind: kind, Failure: failure}, d.Clock().Add(d.backoff(1))), true
+	case !until.IsZero():
+		kind, failure := hold(gateway.CodePaced, message)
+		return d.at(m, gateway.Outcome{Kind: kind, Failure: failure}, until), true
+	}
+	return gateway.Outcome{}, false
+}
+
+// capped is until when a cap keeps m back, and why; a zero time when none does.
+func (d *Dispatcher) capped(ctx context.Context, m *gateway.Message, first bool) (until time.Time, message string, err error) {
+	p := d.pacer(m.TenantKey)
+	p.mu.Lock()
+	pacing, firsts := p.pacing, p.firsts
+	p.mu.Unlock()
+	now := d.Clock()
+	if first {
+		if until = gateway.OldestLeaves(firsts, pacing.FirstContactsPerDay, aDay); until.After(now) {
+			return until, "The tenant's cap of first contacts a day is reached.", nil
+		}
+	}
+	limit := pacing.PerRecipientPerDay
+	if limit <= 0 {
+		return time.Time{}, "", nil
+	}
+	times, err := d.Paces.SentTimesTo(ctx, m.TenantKey, m.To, now.Add(-aDay), limit)
+	if err != nil {
+		return time.Time{}, "", err
+	}
+	if until = gateway.OldestLeaves(times, limit, aDay); until.After(now) {
+		return until, "The tenant's cap of messages a day to this recipient is reached.", nil
+	}
+	return time.Time{}, "", nil
+}

@@ -1,0 +1,181 @@
+package dispatch_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// choose sets what the world's tenant chose of its pacing, and lets what was known of it run out.
+func (w *world) choose(c gateway.PacingChoice) {
+	w.t.Helper()
+	_, err := w.store.UpdateSettings(w.t.Context(), w.tenant.Key, func(s *gateway.Settings) { s.Pacing = c })
+	must(w.t, err)
+	w.advance(2 * time.Second)
+}
+
+func (w *world) acceptIn(lane gateway.Priority, to string) *gateway.Message {
+	w.t.Helper()
+	w.made++
+	m := w.newMessage(w.tenant, to)
+	m.Priority = lane
+	must(w.t, w.store.Accept(w.t.Context(), []*gateway.Message{m}, nil))
+	return m
+}
+
+func of[T any](v T) *T { return &v }
+
+func TestADelayLetsLowerLanesRestAndHighOnesGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.choose(gateway.PacingChoice{Delay: of(10 * time.Second), RandomDelay: of(20 * time.Second)})
+	first, second, high := w.accept(alice), w.accept(bob), w.acceptIn(gateway.PriorityHigh, carol)
+	want := gateway.Rest{From: gateway.PriorityNormal, For: 20 * time.Second} // and half of the random part
+	if v := w.handle(first); v.Kind != gateway.VerdictDone || v.Rest != want {
+		t.Fatalf("verdict %+v", v)
+	}
+	if v := w.handle(second); v.Kind != gateway.VerdictGiveBack || v.Rest != want {
+		t.Fatalf("verdict %+v", v)
+	}
+	if got := w.stored(second); got.Status != gateway.StatusQueued || got.Attempts != 0 {
+		t.Errorf("it was claimed: %s", got.Status)
+	}
+	w.advance(15 * time.Second)
+	if v := w.handle(high); v.Kind != gateway.VerdictDone || w.stored(high).Status != gateway.StatusSent {
+		t.Fatalf("verdict %+v", v)
+	}
+	w.advance(19 * time.Second) // the delay counts from the high one
+	if v := w.handle(second); v.Kind != gateway.VerdictGiveBack || v.Rest.For != time.Second {
+		t.Fatalf("verdict %+v", v)
+	}
+	w.advance(time.Second)
+	if v := w.handle(second); v.Kind != gateway.VerdictDone || w.stored(second).Status != gateway.StatusSent {
+		t.Fatalf("verdict %+v", v)
+	}
+}
+
+// TestCapsSurviveARestart: a dispatcher that has just got the lease counts what others sent.
+func TestCapsSurviveARestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.choose(gateway.PacingChoice{PerHour: of(2)})
+	for range 2 {
+		if v := w.handle(w.accept(alice)); v.Kind != gateway.VerdictDone {
+			t.Fatalf("verdict %+v", v)
+		}
+		w.advance(10 * time.Minute)
+	}
+	high := w.acceptIn(gateway.PriorityHigh, bob)
+	for range 2 {
+		v := w.handle(high)
+		if v.Kind != gateway.VerdictGiveBack || v.Rest != (gateway.Rest{From: gateway.PriorityHigh, For: time.Minute}) { // asked again each minute
+			t.Fatalf("verdict %+v", v)
+		}
+		w.restart()
+	}
+	w.advance(40 * time.Minute)
+	if v := w.handle(high); v.Kind != gateway.VerdictDone || w.stored(high).Status != gateway.StatusSent {
+		t.Fatalf("verdict %+v", v)
+	}
+}
+
+func TestFailedAttemptsThatMayHaveGoneOutCount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.choose(gateway.PacingChoice{PerMinute: of(1)})
+	w.fail(gateway.SendError{Cause: gateway.CauseAck, Server: 500})
+	if v := w.handle(w.accept(alice)); v.Kind != gateway.VerdictRetry || v.Rest.For > 0 {
+		t.Fatalf("refused without having been on the wire: %+v", v)
+	}
+	w.fail(gateway.SendError{Cause: gateway.CauseTimeout, OnWire: true})
+	if v := w.handle(w.accept(bob)); v.Kind != gateway.VerdictRetry || v.Rest != (gateway.Rest{From: gateway.PriorityHigh, For: time.Minute}) {
+		t.Fatalf("verdict %+v", v)
+	}
+}
+
+func TestTheCapOfFirstContactsHoldsStrangersOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.choose(gateway.PacingChoice{FirstContactsPerDay: of(1)})
+	w.handle(w.accept(alice))
+	begun := w.clock()
+	w.advance(time.Hour)
+	stranger := w.accept(bob)
+	if v := w.handle(stranger); v.Kind != gateway.VerdictRetry || v.Delay != 23*time.Hour {
+		t.Fatalf("verdict %+v", v)
+	}
+	got := w.stored(stranger)
+	if got.Phase != gateway.PhaseHeld || got.Attempts != 0 || got.Error == nil || got.Error.Code != gateway.CodePaced || !got.NextAttemptAt.Equal(begun.Add(aDay)) {
+		t.Errorf("%s, %d attempts, %+v", got.Phase, got.Attempts, got.Error)
+	}
+	again := w.accept(alice)
+	if v := w.handle(again); v.Kind != gateway.VerdictDone || w.stored(again).Status != gateway.StatusSent {
+		t.Errorf("a known contact: %+v", v)
+	}
+	w.restart()
+	other := w.accept(carol)
+	if v := w.handle(other); v.Kind != gateway.VerdictRetry || w.stored(other).Phase != gateway.PhaseHeld {
+		t.Errorf("after a restart: %+v", v)
+	}
+	w.advance(23 * time.Hour)
+	if v := w.handle(stranger); v.Kind != gateway.VerdictDone || w.stored(stranger).Status != gateway.StatusSent {
+		t.Errorf("the next day: %+v", v)
+	}
+}
+
+const aDay = 24 * time.Hour
+
+func TestTheCapPerRecipientHoldsItsMessages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.choose(gateway.PacingChoice{PerRecipientPerDay: of(2)})
+	for range 2 {
+		w.handle(w.accept(alice))
+	}
+	third, other := w.acceptIn(gateway.PriorityHigh, alice), w.accept(bob)
+	if v := w.handle(third); v.Kind != gateway.VerdictRetry || v.Delay != aDay {
+		t.Errorf("verdict %+v", v)
+	}
+	if v := w.handle(other); v.Kind != gateway.VerdictDone || w.stored(other).Status != gateway.StatusSent {
+		t.Errorf("another recipient: %+v", v)
+	}
+}
+
+func TestQuietHoursLetOnlyHighPriorityPass(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t) // it is noon
+	w.choose(gateway.PacingChoice{Quiet: &gateway.QuietHours{From: 11 * 60, To: 13 * 60, Zone: time.UTC}})
+	normal, high := w.accept(alice), w.acceptIn(gateway.PriorityHigh, bob)
+	if v := w.handle(normal); v.Kind != gateway.VerdictGiveBack || v.Rest.From != gateway.PriorityNormal {
+		t.Errorf("verdict %+v", v)
+	}
+	if v := w.handle(high); v.Kind != gateway.VerdictDone || w.stored(high).Status != gateway.StatusSent {
+		t.Errorf("high priority: %+v", v)
+	}
+	w.advance(time.Hour)
+	if v := w.handle(normal); v.Kind != gateway.VerdictDone || w.stored(normal).Status != gateway.StatusSent {
+		t.Errorf("afterwards: %+v", v)
+	}
+}
+
+func TestWhoOptedOutGetsNoBulkMessage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.store.AddOptOuts(t.Context(), w.tenant.Key, []gateway.OptOut{{Recipient: alice, Source: gateway.OptOutByAPI, CreatedAt: w.clock()}})
+	must(t, err)
+	w.made++
+	bulk := w.newMessage(w.tenant, alice+"@"+gateway.ServerUser)
+	bulk.Priority, bulk.BulkID = gateway.PriorityBulk, "spring"
+	must(t, w.store.Accept(t.Context(), []*gateway.Message{bulk}, nil))
+	if v := w.handle(bulk); v.Kind != gateway.VerdictDone || w.sends() != 0 {
+		t.Errorf("%+v after %d sends", v, w.sends())
+	}
+	if got := w.stored(bulk); got.Status != gateway.StatusFailed || got.Error.Code != gateway.CodeOptedOut || got.Attempts != 0 {
+		t.Errorf("%s after %d attempts: %+v", got.Status, got.Attempts, got.Error)
+	}
+	single := w.accept(alice)
+	if v := w.handle(single); v.Kind != gateway.VerdictDone || w.stored(single).Status != gateway.StatusSent {
+		t.Errorf("a single message: %+v", v)
+	}
+}

@@ -1,0 +1,130 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// SentTimes lists when a tenant's last messages were sent after since, oldest first, at most the newest limit of them.
+func (s *Store) SentTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error) {
+	return s.times(ctx, `tenant_key = $1 AND sent_at > $2 AND sent_at <> 0`, tenantKey, micros(since), limit)
+}
+
+// FirstContactTimes is SentTimes for messages to people who were never written to before.
+func (s *Store) FirstContactTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error) {
+	return s.times(ctx, `tenant_key = $1 AND sent_at > $2 AND first_contact`, tenantKey, micros(since), limit)
+}
+
+// SentTimesTo is SentTimes for messages to one recipient, as To names it.
+func (s *Store) SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error) {
+	return s.times(ctx, `tenant_key = $1 AND sent_at > $2 AND recipient = $4`, tenantKey, micros(since), limit, to)
+}
+
+func (s *Store) times(ctx context.Context, where string, args ...any) ([]time.Time, error) {
+	rows, err := s.read(ctx, `SELECT sent_at FROM messages WHERE `+where+` ORDER BY sent_at DESC LIMIT $3`, args...)
+	list, err := all(rows, err, func(row scanner) (at time.Time, err error) {
+		var us int64
+		err = row.Scan(&us)
+		return fromMicros(us), err
+	})
+	if err != nil {
+		return nil, s.wrap("list when messages were sent", err)
+	}
+	slices.Reverse(list)
+	return list, nil
+}
+
+// Pacing reads what a tenant chose of its pacing.
+func (s *Store) Pacing(ctx context.Context, tenantKey int64) (gateway.PacingChoice, error) {
+	var stored string
+	if err := s.readRow(ctx, `SELECT pacing FROM tenants WHERE tenant_key = $1`, tenantKey).Scan(&stored); err != nil {
+		return gateway.PacingChoice{}, s.wrap("read the pacing", err)
+	}
+	return readPacing(stored)
+}
+
+// pacing is a gateway.PacingChoice as stored.
+type pacing struct {
+	DelayMS            *int64      `json:"delayMs,omitempty"`
+	RandomDelayMS      *int64      `json:"randomDelayMs,omitempty"`
+	PerMinute          *int        `json:"perMinute,omitempty"`
+	PerHour            *int        `json:"perHour,omitempty"`
+	PerDay             *int        `json:"perDay,omitempty"`
+	FirstContacts      *int        `json:"firstContactsPerDay,omitempty"`
+	PerRecipientPerDay *int        `json:"perRecipientPerDay,omitempty"`
+	Quiet              *quietHours `json:"quiet,omitempty"`
+}
+
+// quietHours without a zone are none.
+type quietHours struct {
+	From gateway.ClockTime `json:"from"`
+	To   gateway.ClockTime `json:"to"`
+	Zone string            `json:"zone"`
+}
+
+func readPacing(stored string) (c gateway.PacingChoice, err error) {
+	if stored == "" {
+		return c, nil
+	}
+	var p pacing
+	if err := json.Unmarshal([]byte(stored), &p); err != nil {
+		return c, fmt.Errorf("read the stored pacing: %w", err)
+	}
+	c = gateway.PacingChoice{
+		Delay: duration(p.DelayMS), RandomDelay: duration(p.RandomDelayMS), PerMinute: p.PerMinute, PerHour: p.PerHour, PerDay: p.PerDay,
+		FirstContactsPerDay: p.FirstContacts, PerRecipientPerDay: p.PerRecipientPerDay,
+	}
+	if q := p.Quiet; q != nil {
+		c.Quiet = &gateway.QuietHours{}
+		if q.Zone != "" {
+			zone, err := time.LoadLocation(q.Zone)
+			if err != nil {
+				return c, fmt.Errorf("read the stored pacing: %w", err)
+			}
+			*c.Quiet = gateway.QuietHours{From: q.From, To: q.To, Zone: zone}
+		}
+	}
+	return c, nil
+}
+
+func writePacing(c gateway.PacingChoice) (string, error) {
+	if c == (gateway.PacingChoice{}) {
+		return "", nil
+	}
+	p := pacing{
+		DelayMS: milliseconds(c.Delay), RandomDelayMS: milliseconds(c.RandomDelay), PerMinute: c.PerMinute, PerHour: c.PerHour, PerDay: c.PerDay,
+		FirstContacts: c.FirstContactsPerDay, PerRecipientPerDay: c.PerRecipientPerDay,
+	}
+	if q := c.Quiet; q != nil {
+		p.Quiet = &quietHours{}
+		if q.Zone != nil {
+			*p.Quiet = quietHours{From: q.From, To: q.To, Zone: q.Zone.String()}
+		}
+	}
+	stored, err := json.Marshal(p)
+	if err != nil {
+		return "", fmt.Errorf("write the pacing: %w", err)
+	}
+	return string(stored), nil
+}
+
+func duration(ms *int64) *time.Duration {
+	if ms == nil {
+		return nil
+	}
+	d := time.Duration(*ms) * time.Millisecond
+	return &d
+}
+
+func milliseconds(d *time.Duration) *int64 {
+	if d == nil {
+		return nil
+	}
+	ms := d.Milliseconds()
+	return &ms
+}
