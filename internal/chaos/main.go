@@ -38,7 +38,7 @@ type options struct {
 	workers  int
 	lease    time.Duration
 	pace     time.Duration // mean time between two faults
-	patience time.Duration // for everything to become final after the last fault
+	patience time.Duration // for one message to be accepted, and for all to become final after the last fault
 	out      string
 	logs     string
 }
@@ -51,7 +51,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "chaos: seed %d\n", o.seed)
 	var results []*result
-	finished := testkit.Main(ctx, "chaos", stderr, func(t testing.TB) { results = runShapes(quiet{t}, o) })
+	ctx, abort := context.WithCancel(ctx)
+	defer abort()
+	finished := testkit.Main(ctx, "chaos", stderr, func(t testing.TB) { results = runShapes(sharedTB{t, abort}, o) })
 	table := report(o, results)
 	fmt.Fprint(stdout, table)
 	if o.out != "" {
@@ -65,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		for _, v := range r.offenders() {
 			fmt.Fprint(stderr, r.timeline(v))
 		}
-		good = good && len(r.offenders()) == 0
+		good = good && len(r.offenders()) == 0 && r.unanswered == 0
 	}
 	if !good {
 		fmt.Fprintf(stderr, "chaos: failed with seed %d\n", o.seed)
@@ -87,7 +89,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.workers, "workers", 2, "workers on Postgres; there are as many APIs")
 	flags.DurationVar(&o.lease, "lease", 15*time.Second, "LEASE_TTL of the hub")
 	flags.DurationVar(&o.pace, "pace", 1300*time.Millisecond, "mean time from one fault to the next")
-	flags.DurationVar(&o.patience, "patience", 5*time.Minute, "how long everything may take to become final after the last fault")
+	flags.DurationVar(&o.patience, "patience", 5*time.Minute, "how long a message may take to be accepted, and all to become final after the last fault")
 	flags.StringVar(&o.out, "out", "", "write the table to this file, too")
 	flags.StringVar(&o.logs, "logs", "", "keep the log of every process in this folder")
 	if err := flags.Parse(args); err != nil {
@@ -124,11 +126,26 @@ func (o options) shapes() []shape {
 	return slices.DeleteFunc(all, func(s shape) bool { return o.shape != "both" && o.shape != string(s) })
 }
 
-// quiet keeps testkit from printing the log of every process that was killed here when the run fails: -logs keeps them.
-type quiet struct{ testing.TB }
+// sharedTB is the t of all goroutines of a run: what is fatal in one of them, say a Postgres that does not start again, ends all.
+type sharedTB struct {
+	testing.TB
+	abort func()
+}
 
-// Failed implements testing.TB.
-func (quiet) Failed() bool { return false }
+// Fatal implements testing.TB.
+func (t sharedTB) Fatal(args ...any) {
+	t.abort()
+	t.TB.Fatal(args...)
+}
+
+// Fatalf implements testing.TB.
+func (t sharedTB) Fatalf(format string, args ...any) {
+	t.abort()
+	t.TB.Fatalf(format, args...)
+}
+
+// Failed implements testing.TB. It keeps testkit from printing the log of every process that was killed here: -logs keeps them.
+func (sharedTB) Failed() bool { return false }
 
 // runShapes runs the shapes side by side. The results are those of the shapes that could be run to their end.
 func runShapes(t testing.TB, o options) []*result {

@@ -163,7 +163,7 @@ func numberThat(behaves wasim.Behaviour) string {
 	panic("the simulator has no number that is " + string(behaves))
 }
 
-// post repeats a message under its key until it is accepted or the world ends.
+// post repeats a message under its key until it is accepted, patience is over or the world ends.
 func (w *world) post(m *message) {
 	m.offered = time.Now()
 	pause := 20 * time.Millisecond
@@ -186,7 +186,8 @@ func (w *world) post(m *message) {
 			w.t.Errorf("%q was refused: %d %s", m.text, status, body)
 			return
 		}
-		if !w.pause(pause) {
+		if time.Since(m.offered) > w.patience || !w.pause(pause) {
+			w.logf("%q was not accepted after %d requests, the last one answered with %d, %v", m.text, m.requests, status, err)
 			return
 		}
 		pause = min(2*pause, time.Second)
