@@ -99,6 +99,9 @@ type Restriction struct {
 	Suspect string
 }
 
+// RestrictionFirm is the Restriction.Count from which on a restriction is the number's; below, it may be a single recipient's.
+const RestrictionFirm = 2
+
 // RestrictionKind names a restriction.
 type RestrictionKind string
 

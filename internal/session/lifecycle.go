@@ -299,6 +299,8 @@ func (a *actor) take(ctx context.Context, l *link, event gateway.ClientEvent) {
 		a.replaced(ctx)
 	case gateway.ClientBanned:
 		a.banned(ctx, event.Until)
+	case gateway.ClientRestricted:
+		a.restricted(ctx, event.Until)
 	case gateway.ClientOutdated:
 		a.outdated(ctx)
 	case gateway.ClientPairCode:
@@ -355,6 +357,31 @@ func (a *actor) banned(ctx context.Context, until time.Time) {
 	a.session.Restriction = *a.ban
 	a.hold(ctx, gateway.SessionBanned, gateway.ReasonTemporaryBan)
 	a.holdBan(ctx)
+}
+
+// restricted notes until when WhatsApp forbids first contacts, by its own word; the zero time lifts that. A ban forbids more
+// and stays. What could not be stored is found out again by the next first contact.
+func (a *actor) restricted(ctx context.Context, until time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	stored, err := a.s.deps.Store.UpdateSession(ctx, a.fence, func(row *gateway.Session) {
+		r := &row.Restriction
+		switch {
+		case r.Kind == gateway.RestrictionBan:
+		case !until.IsZero():
+			*r = gateway.Restriction{
+				Kind: gateway.RestrictionFirstContacts, Until: until, Count: max(r.Count, gateway.RestrictionFirm), Code: gateway.CodeReachOutLimited,
+			}
+		case r.Code == gateway.CodeReachOutLimited:
+			*r = gateway.Restriction{}
+		}
+	})
+	if err != nil {
+		a.log.Warn("store a restriction", "error", err)
+		return
+	}
+	a.session.Restriction = stored.Restriction
+	a.s.deps.OnChange(stored)
 }
 
 // holdBan waits for the end of the ban, then connects by itself.

@@ -48,6 +48,8 @@ func (c *Client) handle(event any) (handled bool) {
 		c.end(gateway.ClientEvent{Kind: gateway.ClientReplaced, Reason: gateway.ReasonReplaced})
 	case *events.TemporaryBan:
 		c.end(temporaryBan(e, time.Now()))
+	case *events.NotifyAccountReachoutTimelock:
+		return c.timelocked(e, time.Now())
 	case *events.ClientOutdated:
 		c.end(gateway.ClientEvent{Kind: gateway.ClientOutdated, Reason: gateway.ReasonClientOutdated})
 	case *events.ConnectFailure:
@@ -86,6 +88,26 @@ func temporaryBan(e *events.TemporaryBan, now time.Time) gateway.ClientEvent {
 	return gateway.ClientEvent{
 		Kind: gateway.ClientBanned, Reason: gateway.ReasonTemporaryBan, Until: until, Detail: e.Code.String(),
 	}
+}
+
+// timelockDefault is how long a reach-out timelock lasts that does not say so.
+const timelockDefault = time.Hour
+
+// timelocked reports that WhatsApp forbids the number to write to new contacts, until when, or that it may again.
+func (c *Client) timelocked(e *events.NotifyAccountReachoutTimelock, now time.Time) bool {
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn == nil {
+		return false // delivered again with the next connection
+	}
+	until := time.Time{}
+	if e.IsActive {
+		if until = e.TimeEnforcementEnds.UTC(); until.Before(now) {
+			until = now.Add(timelockDefault).UTC()
+		}
+	}
+	return c.emit(conn.ctx, gateway.ClientEvent{Kind: gateway.ClientRestricted, Until: until, Detail: e.EnforcementType})
 }
 
 // connected reports that sends may begin. An event of an older connection, which whatsmeow dispatches when that one's

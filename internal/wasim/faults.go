@@ -1,6 +1,7 @@
 package wasim
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -31,6 +32,7 @@ const (
 	DelaySuccess     FaultKind = "delay_success"      // let the next login wait for Delay
 	UpgradeError     FaultKind = "upgrade_error"      // answer the web socket upgrade with HTTP status Code
 	UploadError      FaultKind = "upload_error"       // answer a media upload with HTTP status Code
+	ReachOutTimelock FaultKind = "reachout_timelock"  // now: tell the client that new contacts are forbidden for Expire; 0: allowed again
 	Latency          FaultKind = "latency"            // delay every frame by Delay each way, until cleared or for Expire
 	// Undecryptable: a recipient's phone cannot decrypt a message and asks for it again, after Delay. A group's message is one for
 	// each member.
@@ -70,7 +72,9 @@ type Fault struct {
 }
 
 // immediate kinds do not wait for a stanza.
-func (f *Fault) immediate() bool { return f.Kind == StreamError || f.Kind == Drop }
+func (f *Fault) immediate() bool {
+	return f.Kind == StreamError || f.Kind == Drop || f.Kind == ReachOutTimelock
+}
 
 func (f *Fault) forAccount(number string) bool { return f.Account == "" || f.Account == number }
 
@@ -78,7 +82,7 @@ func (f *Fault) forAccount(number string) bool { return f.Account == "" || f.Acc
 func (f *Fault) check() error {
 	f.Account, f.To = digits(f.Account), digits(f.To)
 	switch f.Kind {
-	case DropBeforeAccept, DropAfterAccept, WithholdAck, PHashMismatch, IQSilent, Drop, Undecryptable:
+	case DropBeforeAccept, DropAfterAccept, WithholdAck, PHashMismatch, IQSilent, Drop, Undecryptable, ReachOutTimelock:
 	case AckError, IQError, LoginFailure:
 		if f.Code <= 0 {
 			return fmt.Errorf("a fault of kind %s needs a code", f.Kind)
@@ -132,6 +136,24 @@ func (f *Fault) streamNode() waBinary.Node {
 		n.Content = []waBinary.Node{{Tag: "conflict", Attrs: waBinary.Attrs{"type": f.Conflict}}}
 	}
 	return n
+}
+
+// timelockNode is the notification of a reach-out timelock, as whatsmeow reads it.
+func (f *Fault) timelockNode(id string) waBinary.Node {
+	lock := map[string]any{"is_active": f.Expire > 0, "enforcement_type": "SIMULATED"}
+	if f.Expire > 0 {
+		lock["time_enforcement_ends"] = strconv.FormatInt(now().Add(f.Expire).Unix(), 10)
+	}
+	content, err := json.Marshal(map[string]any{"data": map[string]any{"xwa2_notify_account_reachout_timelock": lock}})
+	if err != nil {
+		panic(err) // a map of strings, numbers and booleans
+	}
+	return waBinary.Node{
+		Tag: "notification", Attrs: waBinary.Attrs{"from": types.ServerJID, "id": id, "t": now().Unix(), "type": "mex"},
+		Content: []waBinary.Node{{
+			Tag: "update", Attrs: waBinary.Attrs{"op_name": "NotificationUserReachoutTimelockUpdate"}, Content: content,
+		}},
+	}
 }
 
 // faultBook holds the faults that are still to happen.
@@ -263,10 +285,14 @@ func (s *Server) Faults() []Fault { return s.faults.list() }
 // ClearFaults forgets every planned fault.
 func (s *Server) ClearFaults() { s.faults.clear() }
 
-// interrupt ends a connection as the fault says. A device that is told it was removed is removed.
+// interrupt ends a connection as the fault says, or tells it something. A device that is told it was removed is removed.
 func (s *Server) interrupt(d *device, c *conn, f *Fault) {
 	if f.Kind == Drop {
 		c.drop()
+		return
+	}
+	if f.Kind == ReachOutTimelock {
+		c.send(f.timelockNode(s.iqID()))
 		return
 	}
 	if f.Conflict == ConflictDeviceRemoved {
