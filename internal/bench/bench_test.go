@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 // other differs in where the same programs keep their data.
 func TestEverySectionFillsItsRows(t *testing.T) {
 	t.Parallel()
-	small := options{n: 10, pairs: 1, many: 2, accept: 300 * time.Millisecond, samples: 2}
+	small := options{n: 4, pairs: 1, many: 2, accept: 300 * time.Millisecond, samples: 2}
 	rows := map[string]int{"accept/postgres": 4, "send/embedded": 12, "latency/embedded": 4}
 	ran := 0
 	for _, s := range sections() {

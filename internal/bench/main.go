@@ -39,7 +39,7 @@ type options struct {
 func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	quick := flags.Bool("quick", false, "smaller runs: about two minutes in all, and noisier figures")
+	quick := flags.Bool("quick", false, "smaller runs: some minutes in all, and noisier figures")
 	only := flags.String("only", "", "a regular expression: run the sections whose `name` it matches, of "+strings.Join(names(), ", "))
 	n := flags.Int("n", 0, "messages of a timed run of one session (0: 600, quick 60)")
 	pairs := flags.Int("pairs", 0, "runs of hub and baseline in turn, of which the median ratio counts (0: 3, quick 1)")
