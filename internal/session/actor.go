@@ -35,6 +35,7 @@ type link struct {
 	cancel context.CancelFunc       // ends a dial
 	ctx    context.Context          //nolint:containedctx // the life of the client
 	own    atomic.Pointer[[]string] // the session's own names, for receipts
+	late   chan gateway.Receipt     // receipts that could not be recorded yet
 }
 
 // actor owns one session. Its fields belong to its goroutine, but for those said to be shared.

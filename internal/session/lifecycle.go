@@ -14,6 +14,9 @@ import (
 const (
 	receiptTries = 3
 	receiptPause = 100 * time.Millisecond
+	// lateReceipts is how many of those are kept beside, and lateReceiptPause the longest pause between tries.
+	lateReceipts     = 1024
+	lateReceiptPause = 10 * time.Second
 )
 
 // begin takes up the session from what its row says: whoever owned it before may have died anywhere.
@@ -96,7 +99,7 @@ func (a *actor) open(ctx context.Context) (*link, error) {
 	if a.link != nil {
 		return a.link, nil
 	}
-	l := &link{}
+	l := &link{late: make(chan gateway.Receipt, lateReceipts)}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.own.Store(a.names())
 	makeCtx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -118,6 +121,7 @@ func (a *actor) open(ctx context.Context) (*link, error) {
 	}
 	l.client = client
 	a.link = l
+	a.s.tasks.Go(func() { a.contained(func() { a.recordLate(l) }) })
 	return l, nil
 }
 
@@ -269,7 +273,11 @@ func (a *actor) receipt(ctx context.Context, l *link, r *gateway.Receipt) (err e
 	}
 	own := *l.own.Load()
 	for try := 1; ; try++ {
-		if err = a.s.deps.Receipts.Receipt(ctx, a.fence.TenantKey, own, *r); err == nil || try == receiptTries {
+		if err = a.s.deps.Receipts.Receipt(ctx, a.fence.TenantKey, own, *r); err == nil {
+			return nil
+		}
+		if try == receiptTries {
+			l.later(*r)
 			return err
 		}
 		pause := time.NewTimer(receiptPause << (try - 1))
@@ -279,6 +287,39 @@ func (a *actor) receipt(ctx context.Context, l *link, r *gateway.Receipt) (err e
 			pause.Stop()
 			return err
 		}
+	}
+}
+
+// recordLate records, for as long as the client lives, the receipts that were not acknowledged: WhatsApp delivers them again, but
+// with the next connection only, which may be days away.
+func (a *actor) recordLate(l *link) {
+	for pause := receiptPause; ; {
+		select {
+		case <-l.ctx.Done():
+			return
+		case r := <-l.late:
+			if a.s.deps.Receipts.Receipt(l.ctx, a.fence.TenantKey, *l.own.Load(), r) == nil {
+				pause = receiptPause
+				continue
+			}
+			l.later(r) // behind the others, which it must not hold up
+		}
+		pause = min(2*pause, lateReceiptPause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-l.ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// later keeps a receipt for recordLate; one too many is left to WhatsApp.
+func (l *link) later(r gateway.Receipt) {
+	select {
+	case l.late <- r:
+	default:
 	}
 }
 
