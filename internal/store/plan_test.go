@@ -27,6 +27,7 @@ func hot() map[string]string {
 		`SELECT sent_at FROM messages WHERE tenant_key = 1 AND sent_at > 7 AND first_contact ORDER BY sent_at DESC LIMIT 5`: "messages_first_contact",
 		`SELECT id FROM messages WHERE status = 'scheduled' AND send_at <= 7 ORDER BY send_at, seq LIMIT 5`:                 "messages_schedule",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND in_flight <> '' AND in_flight <> 'x' ORDER BY seq LIMIT 5`:        "messages_in_flight",
+		`SELECT 1 FROM messages WHERE media_sha256 = 'x' AND media_sha256 <> '' LIMIT 1`:                                    "messages_media",
 		`SELECT id FROM messages WHERE stanza_id = 'x' AND tenant_key = 1`:                                                  "messages_stanza",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND seq < 7 ORDER BY seq DESC LIMIT 50`:                               "messages_seq",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND bulk_id = 'x' AND bulk_id <> '' ORDER BY seq DESC LIMIT 50`:       "messages_bulk",

@@ -181,6 +181,30 @@ func TestLookUpsThatFailAreRepeated(t *testing.T) {
 	w.heals(bob, messages)
 }
 
+// TestALookUpInVainIsAskedAgain: while the database does not answer, the request is not acknowledged, and WhatsApp repeats it.
+func TestALookUpInVainIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rows := withLedger(w)
+	l := w.online()
+	messages := w.kinds(bob)[:1]
+	w.fault(wasim.Fault{Kind: wasim.Undecryptable, To: bob, Delay: 24 * time.Hour})
+	rows.sends(l, messages[0])
+	l.Disconnect()
+	rows.fails = 1_000_000
+	l = w.online()
+	seen := l.seen()
+	w.sim.AskAgain(bob)
+	l.awaitKind(gateway.ClientDisconnected, seen) // after lookupPatience
+	rows.mu.Lock()
+	rows.fails = 0
+	rows.mu.Unlock()
+	if err := l.Connect(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	w.heals(bob, messages)
+}
+
 // TestOnlyItsRecipientGetsAMessageAgain: a stanza id alone is no reason to hand a message out.
 func TestOnlyItsRecipientGetsAMessageAgain(t *testing.T) {
 	t.Parallel()

@@ -16,7 +16,6 @@ CREATE TABLE blobs (
     created_at BIGINT NOT NULL,
     used_at    BIGINT NOT NULL -- stored, or named by a new message
 );
-CREATE INDEX blobs_used ON blobs (used_at);
 CREATE INDEX messages_media ON messages (media_sha256) WHERE media_sha256 <> '';
 
 INSERT INTO blobs (sha256, size, created_at, used_at)

@@ -16,7 +16,6 @@ CREATE TABLE blobs (
     created_at INTEGER NOT NULL,
     used_at    INTEGER NOT NULL -- stored, or named by a new message
 ) WITHOUT ROWID;
-CREATE INDEX blobs_used ON blobs (used_at);
 CREATE INDEX messages_media ON messages (media_sha256) WHERE media_sha256 <> '';
 
 INSERT INTO blobs (sha256, size, created_at, used_at)
