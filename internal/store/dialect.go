@@ -24,6 +24,8 @@ type dialect struct {
 	now   string // {now}: the database's clock in microseconds
 	lock  string // {lock}: behind a SELECT of rows that are about to change
 	share string // {share}: behind a SELECT of rows that must not change before the commit
+	fence string // {fence}: behind a SELECT of a lease that nobody else may take before the commit; its owner may go on renewing it
+	take  string // {take}: behind a SELECT of leases that are about to be taken, without those that somebody else has locked
 	skip  string // {skip}: behind a SELECT of rows that are about to change, without those that somebody else has locked
 
 	placeholders func(query string) string // rewrites $1, $2 ... into what the driver likes best
@@ -37,7 +39,7 @@ type dialect struct {
 
 // sql fills in what the dialect says differently.
 func (d dialect) sql(query string) string {
-	return strings.NewReplacer("{now}", d.now, "{lock}", d.lock, "{share}", d.share, "{skip}", d.skip).Replace(query)
+	return strings.NewReplacer("{now}", d.now, "{lock}", d.lock, "{share}", d.share, "{fence}", d.fence, "{take}", d.take, "{skip}", d.skip).Replace(query)
 }
 
 // preparesItself tells of a driver that keeps the prepared form of each statement per connection.

@@ -31,6 +31,8 @@ func postgresDialect() dialect {
 		now:   "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)",
 		lock:  "FOR NO KEY UPDATE", // rows that refer to it may still be written
 		share: "FOR SHARE",
+		fence: "FOR KEY SHARE", // a transaction of WhatsApp's tables may take long on a slow machine
+		take:  "FOR UPDATE SKIP LOCKED",
 		skip:  "FOR NO KEY UPDATE SKIP LOCKED",
 
 		placeholders: func(query string) string { return query },

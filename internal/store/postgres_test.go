@@ -367,3 +367,34 @@ func TestPoolIsNotHeldByThoseWhoWaitForIt(t *testing.T) {
 		t.Fatalf("%d connections", opened)
 	}
 }
+
+// A long transaction that depends on a lease does not keep its owner from renewing it, but does keep others from taking it.
+func TestLeaseIsRenewedBesideATransactionThatDependsOnIt(t *testing.T) {
+	t.Parallel()
+	s := open(t, services.Postgres(t), store.Options{})
+	newTenant(t, s, "algo")
+	f := lease(t, s, "worker", time.Hour)
+	tx, err := s.Writer().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if err := s.CheckFenceIn(t.Context(), tx, f); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := s.RenewSessions(t.Context(), "worker", time.Hour); err != nil || len(held) != 1 {
+		t.Fatalf("renewed %v, %v", held, err)
+	}
+	if err := s.ReleaseSessions(t.Context(), "worker"); err != nil {
+		t.Fatal(err)
+	}
+	if taken, err := s.AcquireSessions(t.Context(), "other", time.Hour, 1); err != nil || len(taken) != 0 {
+		t.Fatalf("taken in the middle of a transaction that depends on it: %v, %v", taken, err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if taken, err := s.AcquireSessions(t.Context(), "other", time.Hour, 1); err != nil || len(taken) != 1 {
+		t.Fatalf("taken %v, %v", taken, err)
+	}
+}

@@ -59,7 +59,7 @@ func (s *Store) AcquireSessions(ctx context.Context, owner string, ttl time.Dura
 	err = s.write(ctx, "acquire sessions", func(t *tx) error {
 		taken = taken[:0]
 		rows, err := t.query(s.d.sql(`WITH free AS (SELECT tenant_key FROM sessions WHERE owner = '' OR lease_until <= {now}
-				ORDER BY lease_until, tenant_key LIMIT $1 {skip})
+				ORDER BY lease_until, tenant_key LIMIT $1 {take})
 			UPDATE sessions SET owner = $2, epoch = epoch + 1, lease_until = {now} + $3
 			WHERE tenant_key IN (SELECT tenant_key FROM free)
 			RETURNING tenant_key`), limit, owner, ttl.Microseconds())
@@ -128,7 +128,7 @@ func (s *Store) CheckFenceIn(ctx context.Context, tx interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }, f gateway.Fence,
 ) error {
-	return s.fenced(tx.QueryRowContext(ctx, s.d.sql(holdsLease+` {share}`), f.TenantKey, f.Owner, f.Epoch))
+	return s.fenced(tx.QueryRowContext(ctx, s.d.sql(holdsLease+` {fence}`), f.TenantKey, f.Owner, f.Epoch))
 }
 
 func (s *Store) fenced(row scanner) error {
@@ -146,7 +146,7 @@ func (s *Store) fenced(row scanner) error {
 // checkFence is CheckFence inside the transaction that depends on it; no other worker can take the lease before it
 // has committed.
 func (t *tx) checkFence(f gateway.Fence) error {
-	return t.s.fenced(t.row(t.s.d.sql(holdsLease+` {share}`), f.TenantKey, f.Owner, f.Epoch))
+	return t.s.fenced(t.row(t.s.d.sql(holdsLease+` {fence}`), f.TenantKey, f.Owner, f.Epoch))
 }
 
 // UpdateSession lets apply change the state, names, restriction, hold and pairing code of the session under f, and returns
