@@ -29,6 +29,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 		Bulks:   h.bulks,
 		Log:     h.log,
 		Sandbox: sandbox,
+		Options: httpapi.Options{Pacing: pacing(h.cfg.Mode())},
 	})
 	if err != nil {
 		return err

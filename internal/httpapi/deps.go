@@ -102,6 +102,7 @@ type Deps struct {
 // Options tune the API; the zero value of each means its default.
 type Options struct {
 	Clock        func() time.Time // time.Now
+	Pacing       gateway.Pacing   // of tenants that chose nothing
 	Version      string           // shown at /; "dev"
 	RequestTime  time.Duration    // for a request that neither waits, streams nor uploads; 30 s
 	MaxWaiters   int              // requests held by ?wait= at a time; 1000

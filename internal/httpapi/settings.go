@@ -17,7 +17,7 @@ func (s *Server) GetSettings(c echo.Context, _ string) error {
 	if err != nil {
 		return wrap(err, "read the settings")
 	}
-	return sendJSON(c, settingsOf(tenant.Settings))
+	return sendJSON(c, s.settingsOf(tenant.Settings))
 }
 
 // PatchSettings changes what the body names.
@@ -42,13 +42,13 @@ func (s *Server) PatchSettings(c echo.Context, _ string) error {
 		return wrap(err, "change the settings")
 	}
 	s.keys.clear() // they hold the tenant with its settings
-	return sendJSON(c, settingsOf(stored))
+	return sendJSON(c, s.settingsOf(stored))
 }
 
-func settingsOf(s gateway.Settings) spec.Settings {
+func (srv *Server) settingsOf(s gateway.Settings) spec.Settings {
 	shown := spec.Settings{UnknownPolicy: spec.Resend, DefaultExpiry: spec.DefaultExpiry{
 		High: seconds(s, gateway.PriorityHigh), Normal: seconds(s, gateway.PriorityNormal), Bulk: seconds(s, gateway.PriorityBulk),
-	}}
+	}, Pacing: pacingModel(s.Pacing.Over(srv.opts.Pacing))}
 	if s.HoldUnknown {
 		shown.UnknownPolicy = spec.Hold
 	}
@@ -79,7 +79,9 @@ func decodeSettings(d *strictjson.Decoder) (changes []func(*gateway.Settings), e
 			return nil
 		case "defaultExpiry":
 			return decodeExpiry(d, add)
-		case "pacing", "retention":
+		case "pacing":
+			return decodePacing(d, add)
+		case "retention":
 			return gateway.FieldErrorf(gateway.CodeNotImplemented, "/"+name, "/%s is agreed on but not built yet", name)
 		}
 		return d.UnknownField()

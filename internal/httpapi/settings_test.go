@@ -59,7 +59,6 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 		`{"defaultExpiry":{"low":60}}`:                      {422, gateway.CodeUnknownField, "/defaultExpiry/low"},
 		`{"defaultExpiry":60}`:                              {422, gateway.CodeInvalidBody, "/defaultExpiry"},
 		`{"expiry":60}`:                                     {422, gateway.CodeUnknownField, "/expiry"},
-		`{"unknownPolicy":"hold","pacing":{"perSecond":1}}`: {501, gateway.CodeNotImplemented, "/pacing"},
 		`{"retention":{"days":30}}`:                         {501, gateway.CodeNotImplemented, "/retention"},
 		``:                                                  {422, gateway.CodeInvalidBody, ""},
 	} {

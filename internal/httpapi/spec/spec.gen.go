@@ -719,6 +719,50 @@ type OptOutRequest struct {
 	Recipients []string `json:"recipients"`
 }
 
+// Pacing How fast the number may send. Without a choice of the tenant's, a real number is paced with care, a simulated one not at all. Caps count
+// over any 60 seconds, 60 minutes, 24 hours; 0 is no cap. Priority high skips the delays and the quiet hours, not the caps.
+type Pacing struct {
+	// DelaySeconds Between two messages.
+	//
+	// Examples: 1.5
+	DelaySeconds float64 `json:"delaySeconds"`
+
+	// FirstContactsPerDay People who were never written to before.
+	//
+	// Examples: 200
+	FirstContactsPerDay int `json:"firstContactsPerDay"`
+
+	// PerDay Examples: 3000
+	PerDay int `json:"perDay"`
+
+	// PerHour Examples: 500
+	PerHour int `json:"perHour"`
+
+	// PerMinute Examples: 20
+	PerMinute int `json:"perMinute"`
+
+	// PerRecipientPerDay Examples: 5
+	PerRecipientPerDay int         `json:"perRecipientPerDay"`
+	QuietHours         *QuietHours `json:"quietHours"`
+
+	// RandomDelaySeconds A random part of it comes on top.
+	//
+	// Examples: 2.5
+	RandomDelaySeconds float64 `json:"randomDelaySeconds"`
+}
+
+// PacingPatch What is left out stays, null is the hub's default again.
+type PacingPatch struct {
+	DelaySeconds        *float64    `json:"delaySeconds,omitempty"`
+	FirstContactsPerDay *int        `json:"firstContactsPerDay,omitempty"`
+	PerDay              *int        `json:"perDay,omitempty"`
+	PerHour             *int        `json:"perHour,omitempty"`
+	PerMinute           *int        `json:"perMinute,omitempty"`
+	PerRecipientPerDay  *int        `json:"perRecipientPerDay,omitempty"`
+	QuietHours          *QuietHours `json:"quietHours,omitempty"`
+	RandomDelaySeconds  *float64    `json:"randomDelaySeconds,omitempty"`
+}
+
 // PairingMethod defines model for PairingMethod.
 type PairingMethod string
 
@@ -782,6 +826,22 @@ type QueueState struct {
 	Paused bool `json:"paused"`
 }
 
+// QuietHours defines model for QuietHours.
+type QuietHours struct {
+	// From Examples: 22:00
+	From string `json:"from"`
+
+	// TimeZone A name of the IANA time zone database.
+	//
+	// Examples: Europe/Berlin
+	TimeZone string `json:"timeZone"`
+
+	// To May be on the next day.
+	//
+	// Examples: 08:00
+	To string `json:"to"`
+}
+
 // Restriction What WhatsApp forbids the number for a time.
 type Restriction struct {
 	// Code With first_contacts what WhatsApp said: reachout_restricted or rate_overlimit.
@@ -830,6 +890,10 @@ type Settings struct {
 	// DefaultExpiry Seconds after which a message without expiresAt expires, by priority, counted from createdAt or sendAt.
 	DefaultExpiry DefaultExpiry `json:"defaultExpiry"`
 
+	// Pacing How fast the number may send. Without a choice of the tenant's, a real number is paced with care, a simulated one not at all. Caps count
+	// over any 60 seconds, 60 minutes, 24 hours; 0 is no cap. Priority high skips the delays and the quiet hours, not the caps.
+	Pacing Pacing `json:"pacing"`
+
 	// UnknownPolicy What becomes of a send whose outcome is unknown. resend: it is repeated under the same whatsappId, which a phone shows
 	// once. hold: the message ends as `unknown` at once; a retry needs `{"force": true}`.
 	UnknownPolicy UnknownPolicy `json:"unknownPolicy"`
@@ -838,9 +902,7 @@ type Settings struct {
 // SettingsPatch defines model for SettingsPatch.
 type SettingsPatch struct {
 	DefaultExpiry *DefaultExpiryPatch `json:"defaultExpiry,omitempty"`
-
-	// Pacing Not built yet.
-	Pacing *map[string]interface{} `json:"pacing,omitempty"`
+	Pacing        *PacingPatch        `json:"pacing,omitempty"`
 
 	// Retention Not built yet.
 	Retention     *map[string]interface{} `json:"retention,omitempty"`
