@@ -32,6 +32,10 @@ type Store interface {
 	BulkResults(ctx context.Context, b gateway.Bulk, from int64, limit int) ([]gateway.BulkResult, error)
 	UpdateBulk(ctx context.Context, tenantKey int64, id string, apply func(*gateway.Bulk) error) (gateway.Bulk, error)
 
+	// OptOuts lists who wants no bulk messages of a tenant, OptedOut who of recipients does not.
+	OptOuts(ctx context.Context, tenantKey int64, after string, limit int) ([]gateway.OptOut, error)
+	OptedOut(ctx context.Context, tenantKey int64, recipients []string) (map[string]bool, error)
+
 	OpenBulks(ctx context.Context, tenantKey int64) ([]gateway.Bulk, error)
 	Postponed(ctx context.Context, tenantKey int64, lane gateway.Priority, limit int) (int, error)
 	ReleaseBulk(ctx context.Context, tenantKey int64, id string, limit, window int) (tickets []gateway.Ticket, more bool, err error)

@@ -1,10 +1,12 @@
 package bulk
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,10 +59,8 @@ func (s *Service) check(ctx context.Context, tenant gateway.Tenant, req gateway.
 		refuse(gateway.CodeInvalidBody, "/reference", "reference must be a text of %d bytes at most", gateway.MaxReferenceBytes)
 	}
 	switch {
-	case req.ExpiresAt.IsZero() && req.Priority == gateway.PriorityHigh:
-		d.req.ExpiresAt = d.now.Add(gateway.DefaultExpiryHigh)
 	case req.ExpiresAt.IsZero():
-		d.req.ExpiresAt = d.now.Add(gateway.DefaultExpiry)
+		d.req.ExpiresAt = d.now.Add(tenant.Settings.ExpiryOf(d.req.Priority))
 	case !req.ExpiresAt.After(d.now):
 		refuse(gateway.CodeInvalidBody, "/expiresAt", "expiresAt must be in the future")
 	}
@@ -145,6 +145,7 @@ func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRu
 type verdicts struct {
 	to      []string // by row, from 0: the recipient as it is stored; "" when the row is invalid
 	invalid []gateway.BulkInvalid
+	faulty  int                  // of them, those that the request is to blame for
 	fields  []gateway.FieldError // for the first MaxRejected of invalid
 }
 
@@ -172,7 +173,33 @@ func (s *Service) checkRows(ctx context.Context, d *draft) (*verdicts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v, nil
+	v.faulty = len(v.invalid)
+	return v, s.leaveOut(ctx, d.tenant.Key, v)
+}
+
+// leaveOut takes those who opted out from the rows. That is no mistake of the request: they are listed, and the others sent.
+func (s *Service) leaveOut(ctx context.Context, tenantKey int64, v *verdicts) error {
+	if any, err := s.Store.OptOuts(ctx, tenantKey, "", 1); err != nil || len(any) == 0 {
+		return err
+	}
+	names := make([]string, 0, len(v.to))
+	for _, to := range v.to {
+		if to != "" {
+			names = append(names, gateway.OptOutName(to))
+		}
+	}
+	out, err := s.Store.OptedOut(ctx, tenantKey, names)
+	if err != nil {
+		return err
+	}
+	for i, to := range v.to {
+		if to != "" && out[gateway.OptOutName(to)] {
+			v.to[i] = ""
+			v.invalid = append(v.invalid, gateway.BulkInvalid{Row: i + 1, To: to, Code: gateway.CodeOptedOut, Detail: "the recipient wants no bulk messages"})
+		}
+	}
+	slices.SortFunc(v.invalid, func(a, b gateway.BulkInvalid) int { return cmp.Compare(a.Row, b.Row) })
+	return nil
 }
 
 func (s *Service) checkRow(d *draft, row gateway.BulkRow, seen map[string]struct{}) (to string, f *fault) {
@@ -198,7 +225,7 @@ func (s *Service) checkRow(d *draft, row gateway.BulkRow, seen map[string]struct
 		return "", &fault{gateway.CodeInvalidMessage, d.textPointer(), "its message is not UTF-8"}
 	}
 	// The JID of a number is the number.
-	key := strings.TrimSuffix(to, "@"+gateway.ServerUser)
+	key := gateway.OptOutName(to)
 	if d.req.OwnTexts { // two different messages to one recipient are no mistake
 		sum := sha256.Sum256([]byte(text))
 		key += string(sum[:])
@@ -244,8 +271,11 @@ func shown(to string) string {
 
 // refusal is the answer to a request with rows that cannot be sent.
 func (v *verdicts) refusal(of int) error {
-	first := v.invalid[0]
-	e := gateway.Errorf(first.Code, "%d of %d rows cannot be sent, the first is row %d: %s", len(v.invalid), of, first.Row, first.Detail)
+	if v.faulty == 0 {
+		return gateway.Errorf(gateway.CodeInvalidRecipient, "all %d recipients want no bulk messages", of)
+	}
+	first := v.invalid[slices.IndexFunc(v.invalid, func(r gateway.BulkInvalid) bool { return r.Code != gateway.CodeOptedOut })]
+	e := gateway.Errorf(first.Code, "%d of %d rows cannot be sent, the first is row %d: %s", v.faulty, of, first.Row, first.Detail)
 	e.Fields = v.fields
 	return e
 }

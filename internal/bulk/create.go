@@ -30,7 +30,7 @@ func (s *Service) Create(ctx context.Context, tenant gateway.Tenant, req gateway
 		return gateway.BulkProgress{}, err
 	}
 	rows := len(v.to)
-	if len(v.invalid) == rows || len(v.invalid) > 0 && d.req.OnInvalid == gateway.RefuseInvalid {
+	if len(v.invalid) == rows || v.faulty > 0 && d.req.OnInvalid == gateway.RefuseInvalid {
 		return gateway.BulkProgress{}, v.refusal(rows)
 	}
 	b := gateway.Bulk{
@@ -84,10 +84,7 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 		return gateway.BulkProgress{}, none
 	}
 	now := s.Clock().UTC()
-	expires := now.Add(gateway.DefaultExpiry)
-	if old.Lane == gateway.PriorityHigh {
-		expires = now.Add(gateway.DefaultExpiryHigh)
-	}
+	expires := now.Add(tenant.Settings.ExpiryOf(old.Lane))
 	b := gateway.Bulk{Name: old.Name, Lane: old.Lane, RetryOf: old.ID, Rows: rows, MaxFailureRate: old.MaxFailureRate}
 	return s.make(ctx, tenant, b, nil, done, answer, func(b *gateway.Bulk, add func(*gateway.Message) error) error {
 		after, made := int64(0), 0
@@ -100,7 +97,7 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 				if after = m.Seq; made == rows {
 					break // a message has failed since they were counted
 				}
-				if m.Uncertain && !force {
+				if m.Uncertain && !force || m.Error != nil && m.Error.Code == gateway.CodeOptedOut {
 					continue
 				}
 				copied := gateway.Message{
@@ -171,22 +168,28 @@ func (s *Service) make(ctx context.Context, tenant gateway.Tenant, b gateway.Bul
 	return p, nil
 }
 
-// stage stores the messages of a bulk, a batch at a time, while the next batch is made.
+// stagers is how many batches of a bulk are stored at the same time.
+const stagers = 2
+
+// stage stores the messages of a bulk, batches at a time, while the next batch is made.
 func (s *Service) stage(ctx context.Context, b *gateway.Bulk, produce func(b *gateway.Bulk, add func(*gateway.Message) error) error) (int, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	batches, stored := make(chan []*gateway.Message), make(chan error, 1)
-	go func() {
-		var failure error
-		for batch := range batches {
-			if failure == nil {
-				failure = s.Store.StageBulk(ctx, b, batch)
+	defer cancel(nil)
+	batches, stored := make(chan []*gateway.Message), make(chan error, stagers)
+	for range stagers {
+		go func() {
+			var failure error
+			for batch := range batches {
+				if failure == nil {
+					failure = s.Store.StageBulk(ctx, b, batch)
+				}
+				if failure != nil {
+					cancel(failure) // neither the producer nor the others need go on
+				}
 			}
-			if failure != nil {
-				cancel(failure) // the producer need not go on
-			}
-		}
-		stored <- failure
-	}()
+			stored <- failure
+		}()
+	}
 	total := 0
 	batch := make([]*gateway.Message, 0, gateway.StageBatch)
 	hand := func() {
@@ -212,10 +215,12 @@ func (s *Service) stage(ctx context.Context, b *gateway.Bulk, produce func(b *ga
 		hand()
 	}
 	close(batches)
-	failure := <-stored
-	cancel(nil)
-	if failure != nil {
-		return 0, failure
+	failed := false
+	for range stagers {
+		failed = <-stored != nil || failed
+	}
+	if failed {
+		return 0, context.Cause(ctx) // the first failure; the others follow from it
 	}
 	return total, err
 }

@@ -79,8 +79,10 @@ func parseNumber(s string) (string, error) {
 		return "", errors.New(advice)
 	}
 	// The library drops one zero that is dialled inside the country; where more follow it is anybody's guess what is meant.
-	if again, ok := e164(to); !ok || again != to {
-		return "", errors.New(advice)
+	if to != digits {
+		if again, ok := e164(to); !ok || again != to {
+			return "", errors.New(advice)
+		}
 	}
 	return to, nil
 }

@@ -80,7 +80,8 @@ func (t *tx) release(b *gateway.Bulk, n int) ([]gateway.Ticket, error) {
 	return tickets, nil
 }
 
-// BulkResults lists the newest results of a bulk that are judged, limit at most: of messages with a Seq of from or above.
+// BulkResults lists the newest results of a bulk that are judged, limit at most: of messages with a Seq of from or above, without
+// those of recipients who opted out.
 func (s *Store) BulkResults(ctx context.Context, b gateway.Bulk, from int64, limit int) ([]gateway.BulkResult, error) {
 	next := b.FirstSeq + int64(b.Rows)
 	err := noRows(s.readRow(ctx, selectFrontier, b.TenantKey, b.ID).Scan(&next))
@@ -89,9 +90,9 @@ func (s *Store) BulkResults(ctx context.Context, b gateway.Bulk, from int64, lim
 	}
 	// The inner limit keeps it to the index of Seq: a sort would read the whole bulk.
 	rows, err := s.read(ctx, `SELECT status, sent_at, failed_at, updated_at FROM (
-			SELECT status, sent_at, failed_at, updated_at, seq FROM messages
+			SELECT status, error_code, sent_at, failed_at, updated_at, seq FROM messages
 			WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> '' AND seq >= $3 AND seq < $4 ORDER BY seq DESC LIMIT $5) newest
-		WHERE status IN ('sent', 'delivered', 'read', 'failed', 'unknown') ORDER BY seq DESC LIMIT $6`,
+		WHERE status IN ('sent', 'delivered', 'read', 'failed', 'unknown') AND error_code <> 'opted_out' ORDER BY seq DESC LIMIT $6`,
 		b.TenantKey, b.ID, from, next, judgedDepth, limit)
 	list, err := all(rows, err, func(row scanner) (r gateway.BulkResult, err error) {
 		var sent, failed, updated int64

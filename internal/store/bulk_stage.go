@@ -37,7 +37,8 @@ func (s *Store) CreateBulk(ctx context.Context, b *gateway.Bulk) error {
 }
 
 // StageBulk stores messages of a bulk that is being made, whose Seq the caller has set, with the first rows of their history.
-// At most gateway.StageBatch go into one transaction. CodeConflict when the bulk was given up meanwhile.
+// At most gateway.StageBatch go into one transaction. It may be called for several parts of a bulk at the same time. They are on
+// disk when PublishBulk returns. CodeConflict when the bulk was given up meanwhile.
 func (s *Store) StageBulk(ctx context.Context, b *gateway.Bulk, msgs []*gateway.Message) error {
 	chunk := gateway.StageBatch
 	if s.d.writers == 1 {
@@ -51,8 +52,11 @@ func (s *Store) StageBulk(ctx context.Context, b *gateway.Bulk, msgs []*gateway.
 	}
 	for part := range slices.Chunk(msgs, chunk) {
 		err := s.write(ctx, "stage messages", func(t *tx) error {
-			if err := t.touchBulk(b.ID); err != nil {
+			if err := t.shareBulk(b.ID); err != nil {
 				return err
+			}
+			if t.s.d.writers > 1 {
+				return t.copyMany(part)
 			}
 			return t.insertNow(part)
 		})
@@ -60,7 +64,27 @@ func (s *Store) StageBulk(ctx context.Context, b *gateway.Bulk, msgs []*gateway.
 			return err
 		}
 	}
-	return nil
+	return s.write(ctx, "touch bulk", func(t *tx) error { return t.touchBulk(b.ID) })
+}
+
+// shareBulk locks a bulk that is being made against being given up before the commit. That need not be flushed: the one that
+// accepts the bulk is, and with it all that was committed before it.
+func (t *tx) shareBulk(id string) error {
+	if t.s.d.writers > 1 {
+		if _, err := t.exec(`SET LOCAL synchronous_commit = off`); err != nil {
+			return err
+		}
+	}
+	var one int
+	err := t.row(t.s.d.sql(`SELECT 1 FROM bulks WHERE id = $1 AND status = 'staging' {share}`), id).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return givenUp()
+	}
+	return err
+}
+
+func givenUp() error {
+	return gateway.Errorf(gateway.CodeConflict, "the bulk was given up while it was being stored")
 }
 
 // StageInvalid stores rows of a bulk that cannot be sent. CodeConflict as for StageBulk.
@@ -93,7 +117,7 @@ func (s *Store) StageInvalid(ctx context.Context, b *gateway.Bulk, rows []gatewa
 func (t *tx) touchBulk(id string) error {
 	n, err := t.exec(t.s.d.sql(`UPDATE bulks SET touched_at = {now} WHERE id = $1 AND status = 'staging'`), id)
 	if err == nil && n == 0 {
-		return gateway.Errorf(gateway.CodeConflict, "the bulk was given up while it was being stored")
+		return givenUp()
 	}
 	return err
 }

@@ -233,7 +233,7 @@ func (s *Store) try(ctx context.Context, conn *sql.Conn, batch []*job, isolated 
 			err = errors.Join(err, rollback)
 		}
 	}()
-	t := &tx{ctx: ctx, sql: sqlTx, s: s, lastSeq: map[int64]int64{}, isolated: isolated}
+	t := &tx{ctx: ctx, sql: sqlTx, conn: conn, s: s, lastSeq: map[int64]int64{}, isolated: isolated}
 	for _, j := range batch {
 		if err := t.run(j); err != nil {
 			return err
@@ -292,6 +292,7 @@ func (t *tx) run(j *job) error {
 type tx struct {
 	ctx      context.Context // of the transaction, which the jobs' own contexts cannot end
 	sql      *sql.Tx
+	conn     *sql.Conn // that the transaction is on
 	s        *Store
 	isolated bool               // each job has a savepoint
 	wrote    bool               // the job at hand has changed something

@@ -319,10 +319,12 @@ func testBulkCompletesItsKey(t *testing.T, open Opener) {
 	reserved := gateway.Idempotency{TenantKey: w.tenant.Key, Scope: "POST /bulk", Key: "k", LockUntil: w.clock.Now().Add(time.Minute)}
 	_, err := w.ReserveIdempotency(ctx, reserved)
 	must(t, err)
-	answer := &gateway.IdempotencyCompletion{TenantKey: w.tenant.Key, Scope: "POST /bulk", Key: "k",
+	answer := &gateway.IdempotencyCompletion{
+		TenantKey: w.tenant.Key, Scope: "POST /bulk", Key: "k",
 		Answer: func([]*gateway.Message) (gateway.IdempotencyAnswer, error) {
 			return gateway.IdempotencyAnswer{Status: 202, Header: map[string]string{}, Body: []byte("accepted")}, nil
-		}}
+		},
+	}
 	first, second := w.stage(2), w.stage(2)
 	must(t, w.PublishBulk(ctx, &first, answer))
 	wantCode(t, w.PublishBulk(ctx, &second, answer), gateway.CodeIdempotencyBusy)

@@ -1,0 +1,6 @@
+//go:build race
+
+package bulk_test
+
+// manyRows: the race detector slows the databases' drivers tenfold; without it the test has as many rows as there may be.
+const manyRows = 10_000
