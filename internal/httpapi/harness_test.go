@@ -51,6 +51,7 @@ type settings struct {
 	options  httpapi.Options
 	inflight int64
 	sandbox  http.Handler
+	database string // its URL; empty: a SQLite file of the test's own
 }
 
 func newHub(t *testing.T, change ...func(*settings)) *hub {
@@ -66,7 +67,10 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 	dir := t.TempDir()
 	logs := &logBuffer{}
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	db, err := store.Open(t.Context(), "sqlite://"+dir+"/hub.db", store.Options{})
+	if set.database == "" {
+		set.database = "sqlite://" + dir + "/hub.db"
+	}
+	db, err := store.Open(t.Context(), set.database, store.Options{})
 	must(t, err)
 	files, err := media.Open(dir+"/media", set.inflight, db)
 	must(t, err)

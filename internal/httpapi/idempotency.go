@@ -21,6 +21,8 @@ const (
 	idempotencyLock = time.Minute
 	// What is written after the request's own time is over, such as letting go of the key.
 	settleTime = 5 * time.Second
+	// A connection that broke is seldom followed by another that does: without a second try the key stays busy for idempotencyLock.
+	settleTries = 2
 )
 
 // once answers with what act returns, and acts once per Idempotency-Key of the tenant and route: a repetition gets the
@@ -81,10 +83,15 @@ func (s *Server) settle(ctx context.Context, held gateway.Idempotency, a *gatewa
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
 	var err error
-	if a == nil {
-		err = s.store.ReleaseIdempotency(ctx, held.TenantKey, held.Scope, held.Key)
-	} else {
-		err = s.store.CompleteIdempotency(ctx, held.TenantKey, held.Scope, held.Key, *a)
+	for range settleTries {
+		if a == nil {
+			err = s.store.ReleaseIdempotency(ctx, held.TenantKey, held.Scope, held.Key)
+		} else {
+			err = s.store.CompleteIdempotency(ctx, held.TenantKey, held.Scope, held.Key, *a)
+		}
+		if err == nil || ctx.Err() != nil {
+			break
+		}
 	}
 	if err != nil {
 		s.log.ErrorContext(ctx, "an idempotency key could not be settled", "scope", held.Scope, "err", err)
