@@ -160,7 +160,8 @@ func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gat
 		verdict, err = d.alone(ctx, fence, ticket)
 	}
 	switch {
-	case errors.Is(err, gateway.ErrFenced), errors.Is(err, gateway.ErrQueueClosed), errors.Is(err, errNoFloor), err != nil && ctx.Err() != nil:
+	// Without a database no other ticket can be claimed either: they keep their places.
+	case errors.Is(err, gateway.ErrFenced), errors.Is(err, gateway.ErrQueueClosed), errors.Is(err, errNoFloor), errors.Is(err, &gateway.Error{Code: gateway.CodeUnavailable}), err != nil && ctx.Err() != nil:
 		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
 	case err != nil:
 		// Not given back: a message that cannot be read must not block those behind it.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wapro/hub/internal/dispatch"
 	"github.com/wapro/hub/internal/gateway"
 )
 
@@ -307,5 +308,28 @@ func TestTheEndOfTheHandlerDoesNotLoseItsOutcome(t *testing.T) {
 	}
 	if got := w.stored(m); !got.Uncertain || got.InFlight != "" || got.Attempts != 0 {
 		t.Fatalf("uncertain %t, in the hands of %q, %d attempts", got.Uncertain, got.InFlight, got.Attempts)
+	}
+}
+
+// away is a ledger whose database does not answer.
+type away struct{ dispatch.Ledger }
+
+func (away) Claim(context.Context, gateway.Fence, gateway.Ticket, string) (*gateway.Message, error) {
+	return nil, fmt.Errorf("claim message: %w", gateway.Errorf(gateway.CodeUnavailable, "The database does not answer."))
+}
+
+// Else every ticket of every lane would be tried and put back once a second.
+func TestWithoutADatabaseTicketsKeepTheirPlaces(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.accept(alice)
+	ledger := w.Ledger
+	w.Ledger = away{ledger}
+	if v := w.handle(m); v.Kind != gateway.VerdictGiveBack || w.sends() != 0 {
+		t.Errorf("verdict %+v after %d sends", v, w.sends())
+	}
+	w.Ledger = ledger
+	if v := w.handle(m); v.Kind != gateway.VerdictDone || w.stored(m).Status != gateway.StatusSent {
+		t.Errorf("verdict %+v", v)
 	}
 }
