@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -24,11 +25,13 @@ var built struct { //nolint:gochecknoglobals // one build serves every test of t
 	err  error
 }
 
-// Binary builds the programs once per test process and returns the path of the one named, api or worker.
+// Binary builds the programs once per test process and returns the path of the one named, api or worker. No test is the last to need
+// them, so each test process removes what those before it left.
 func Binary(t testing.TB, program string) string {
 	t.Helper()
 	built.once.Do(func() {
-		dir, err := os.MkdirTemp("", "wapro-hub-test-") //nolint:usetesting // outlives the test that happens to build first
+		removeLeft()
+		dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", binaries, os.Getpid()))
 		if err != nil {
 			built.err = err
 			return
@@ -46,6 +49,22 @@ func Binary(t testing.TB, program string) string {
 		t.Fatalf("build the programs: %v", built.err)
 	}
 	return filepath.Join(built.dir, program)
+}
+
+const binaries = "wapro-hub-test-"
+
+// removeLeft removes the programs of test processes that have ended.
+func removeLeft() {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), binaries+"*-*"))
+	if err != nil {
+		return // the pattern is right
+	}
+	for _, dir := range dirs {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), binaries+"%d-", &pid); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(dir) // somebody else may be at it
+		}
+	}
 }
 
 // Process is a running program of the hub.
