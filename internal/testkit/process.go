@@ -31,7 +31,7 @@ func Binary(t testing.TB, program string) string {
 	t.Helper()
 	built.once.Do(func() {
 		removeLeft()
-		dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", binaries, os.Getpid()))
+		dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", binaries, os.Getpid())) //nolint:usetesting // outlives the test that happens to build first
 		if err != nil {
 			built.err = err
 			return
