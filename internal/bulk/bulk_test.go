@@ -184,9 +184,9 @@ func heap() uint64 {
 func TestBulkPausesItselfWhenItsMessagesFail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sqlite(t))
-	p := w.create(w.request(1000))
+	p := w.create(w.request(300))
 	// The first ones go well, then every second one fails.
-	fails := func(seq int64) bool { return seq-p.FirstSeq >= 200 && seq%2 == 0 }
+	fails := func(seq int64) bool { return seq-p.FirstSeq >= 60 && seq%2 == 0 }
 	sent := 0
 	for {
 		n, _ := w.feed(fails)
@@ -194,12 +194,12 @@ func TestBulkPausesItselfWhenItsMessagesFail(t *testing.T) {
 			break
 		}
 	}
-	if sent < 250 || sent > 400 {
+	if sent < 80 || sent > 250 {
 		t.Errorf("it paused after %d messages", sent)
 	}
 	paused, err := w.Progress(t.Context(), w.tenant.Key, p.ID)
 	must(t, err)
-	if paused.Status != gateway.BulkPaused || !strings.Contains(paused.Reason, "% of the last 100 messages failed; the limit is 30 %") {
+	if paused.Status != gateway.BulkPaused || !strings.Contains(paused.Reason, " messages failed; the limit is 30 %") {
 		t.Fatalf("%s: %s", paused.Status, paused.Reason)
 	}
 	// Resumed, it is judged by what comes now: by 20 at least.
@@ -221,7 +221,7 @@ func TestBulkPausesItselfWhenItsMessagesFail(t *testing.T) {
 func TestBulkThatMayFailGoesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sqlite(t))
-	r := w.request(130)
+	r := w.request(70)
 	r.MaxFailureRate = 1
 	p := w.create(r)
 	total := 0
@@ -231,7 +231,7 @@ func TestBulkThatMayFailGoesOn(t *testing.T) {
 			break
 		}
 	}
-	if end, err := w.Get(t.Context(), w.tenant.Key, p.ID); err != nil || end.Status != gateway.BulkFinished || end.Counts[gateway.StatusFailed] != 130 || total != 130 {
+	if end, err := w.Get(t.Context(), w.tenant.Key, p.ID); err != nil || end.Status != gateway.BulkFinished || end.Counts[gateway.StatusFailed] != 70 || total != 70 {
 		t.Errorf("end %+v, %v", end, err)
 	}
 }
@@ -267,7 +267,7 @@ func TestBulksTakeTheirTurns(t *testing.T) {
 func TestCanceledBulkIsEndedByTheFeed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sqlite(t), func(d *bulk.Deps) { d.Ledger = brokenLedger{} })
-	p := w.create(w.request(3000))
+	p := w.create(w.request(600))
 	_, err := w.Cancel(t.Context(), w.tenant.Key, p.ID)
 	if !errors.Is(err, errBroken) {
 		t.Fatalf("canceled: %v", err)
@@ -284,7 +284,7 @@ func TestCanceledBulkIsEndedByTheFeed(t *testing.T) {
 		}
 	}
 	if end, err := healthy.Get(t.Context(), w.tenant.Key, p.ID); err != nil || end.Status != gateway.BulkCanceled || end.FinishedAt.IsZero() ||
-		end.Counts[gateway.StatusCanceled] != 3000 {
+		end.Counts[gateway.StatusCanceled] != 600 {
 		t.Errorf("end %+v, %v", end, err)
 	}
 }
@@ -299,10 +299,10 @@ func (brokenLedger) CancelBulk(context.Context, int64, string, int) (int, error)
 func TestBulkThatBreaksLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for name, breaks := range map[string]func(*brokenStore){
-		"the third batch is not stored":          func(s *brokenStore) { s.stage = 3 },
-		"the third batch is stored, unconfirmed": func(s *brokenStore) { s.stage, s.after = 3, true },
-		"it is not accepted":                     func(s *brokenStore) { s.publish = true },
-		"nor removed":                            func(s *brokenStore) { s.publish, s.discard = true, true },
+		"the second batch is not stored":          func(s *brokenStore) { s.stage = 2 },
+		"the second batch is stored, unconfirmed": func(s *brokenStore) { s.stage, s.after = 2, true },
+		"it is not accepted":                      func(s *brokenStore) { s.publish = true },
+		"nor removed":                             func(s *brokenStore) { s.publish, s.discard = true, true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -312,7 +312,7 @@ func TestBulkThatBreaksLeavesNothing(t *testing.T) {
 				breaks(broken)
 				d.Store = broken
 			})
-			_, err := w.Create(t.Context(), w.tenant, w.request(5000), nil, nil)
+			_, err := w.Create(t.Context(), w.tenant, w.request(1100), nil, nil)
 			if !errors.Is(err, errBroken) {
 				t.Fatalf("created: %v", err)
 			}
@@ -321,13 +321,14 @@ func TestBulkThatBreaksLeavesNothing(t *testing.T) {
 			}
 			if broken.discard {
 				// As after kill -9: another process finds what is left when its maker has been silent for a while.
-				if w.rows("messages") != 5000 {
+				if w.rows("messages") != 1100 {
 					t.Errorf("%d messages", w.rows("messages"))
 				}
 				_, err := w.store.Writer().ExecContext(t.Context(), `UPDATE bulks SET touched_at = touched_at - 3600000000`)
 				must(t, err)
-				must(t, bulk.New(bulk.Deps{Store: w.store}).Tidy(t.Context()))
 			}
+			// A request cleans up for some seconds only; the relay does the rest.
+			must(t, bulk.New(bulk.Deps{Store: w.store}).Tidy(t.Context()))
 			if w.rows("messages") != 0 || w.rows("message_events") != 0 || w.rows("bulks") != 0 {
 				t.Errorf("left: %d messages, %d rows of history, %d bulks", w.rows("messages"), w.rows("message_events"), w.rows("bulks"))
 			}
@@ -394,8 +395,8 @@ func TestResultsHaveEveryRow(t *testing.T) {
 	rows, err := w.NewRows()
 	must(t, err)
 	defer rows.Close()
-	const n = 2600
-	valid := func(i int) bool { return i%2 == 0 || i > 1200 && i < 1800 }
+	const n = 1100
+	valid := func(i int) bool { return i%2 == 0 || i > 500 && i < 520 }
 	for i := range n {
 		to := number(i)
 		if !valid(i) {
@@ -404,7 +405,7 @@ func TestResultsHaveEveryRow(t *testing.T) {
 		must(t, rows.Add(gateway.BulkRow{To: to}))
 	}
 	p := w.create(gateway.BulkRequest{Text: "x", Rows: rows, At: "/recipients", OnInvalid: gateway.SkipInvalid})
-	if len(p.Rejected) != gateway.MaxRejected || p.Invalid+p.Total != n {
+	if len(p.Rejected) != min(p.Invalid, gateway.MaxRejected) || p.Invalid+p.Total != n {
 		t.Errorf("%d rejected of %d invalid and %d valid", len(p.Rejected), p.Invalid, p.Total)
 	}
 	var table strings.Builder

@@ -147,10 +147,8 @@ func (r *Relay) TakeOver(ctx context.Context, f gateway.Fence) error {
 	if err := r.takeFromTheDead(ctx, f); err != nil {
 		return err
 	}
-	if _, err := r.feed(ctx, f); err != nil {
-		return err
-	}
-	return r.refill(ctx, f, false)
+	_, err := r.feed(ctx, f)
+	return errors.Join(err, r.refill(ctx, f, false))
 }
 
 func (r *Relay) run(ctx context.Context) {
@@ -200,13 +198,11 @@ func (r *Relay) sweep(ctx context.Context, n int64) error {
 	for _, f := range tenants {
 		err := r.takeFromTheDead(ctx, f)
 		if err == nil {
-			var more bool
-			if more, err = r.feed(ctx, f); more {
+			more, problem := r.feed(ctx, f)
+			if more {
 				r.hungry = append(r.hungry, f)
 			}
-		}
-		if err == nil {
-			err = r.refill(ctx, f, n%probeEvery == f.TenantKey%probeEvery)
+			err = errors.Join(problem, r.refill(ctx, f, n%probeEvery == f.TenantKey%probeEvery))
 		}
 		if err != nil && !errors.Is(err, gateway.ErrFenced) {
 			problems = append(problems, err)

@@ -34,7 +34,13 @@ func hot() map[string]string {
 		`SELECT id FROM messages WHERE tenant_key = 1 AND status = 'failed' AND status IN ('unknown', 'canceled', 'failed', 'expired')
 			ORDER BY seq DESC LIMIT 50`: "messages_ended",
 		`SELECT id FROM messages WHERE tenant_key = 1 AND recipient = 'x' AND seq < 7 ORDER BY seq DESC LIMIT 50`: "messages_recipient",
-		`SELECT 1 FROM messages WHERE tenant_key = 1 AND recipient_jid = 'x' AND sent_at > 0 LIMIT 1`:             "messages_contact",
+		`SELECT seq FROM messages WHERE tenant_key = 1 AND bulk_id = 'bulk2' AND bulk_id <> '' AND status = 'queued' AND phase = 'staged'
+			ORDER BY seq LIMIT 1`: "messages_bulk_status",
+		`SELECT bulk_id, status, COUNT(*) FROM messages WHERE bulk_id IN ('bulk2', 'bulk4') AND bulk_id <> '' AND tenant_key = 1
+			GROUP BY bulk_id, status`: "messages_bulk", // with the statuses or, before a vacuum, without
+		`SELECT status FROM messages WHERE tenant_key = 1 AND bulk_id = 'bulk2' AND bulk_id <> '' AND seq >= 1 AND seq < 2900
+			ORDER BY seq DESC LIMIT 1000`: "messages_", // its numbers are its own, so either index of them serves
+		`SELECT 1 FROM messages WHERE tenant_key = 1 AND recipient_jid = 'x' AND sent_at > 0 LIMIT 1`: "messages_contact",
 	}
 }
 
