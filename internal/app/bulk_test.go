@@ -187,7 +187,7 @@ func TestBulkOutlivesKills(t *testing.T) {
 	t.Parallel()
 	world := testkit.StartProcesses(t)
 	world.Pair(t, "algo", testkit.OwnNumber)
-	world.Script(wasim.Fault{Kind: wasim.DelayAck, Delay: 20 * time.Millisecond, Times: -1})
+	world.Script(wasim.Fault{Kind: wasim.DelayAck, Delay: 50 * time.Millisecond, Times: -1}) // so that a kill finds something to do
 	const n = 240
 	id := postBulk(t, world.Admin, greetings(n)).ID
 	for _, left := range []int{n - 20, n / 2} {
