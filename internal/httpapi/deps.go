@@ -36,6 +36,10 @@ type Store interface {
 	MessagesByID(ctx context.Context, tenantKey int64, ids []string) ([]gateway.Message, error)
 	Events(ctx context.Context, tenantKey int64, id string) ([]gateway.Event, error)
 	Depth(ctx context.Context, tenantKey int64) (gateway.QueueDepth, error)
+	// Ahead counts what goes before a message that waits, no further than limit.
+	Ahead(ctx context.Context, m *gateway.Message, limit int) (int, error)
+	// SentTimes lists when the last messages after since were sent, oldest first, at most the newest limit.
+	SentTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error)
 	// Statuses returns the statuses of messages of any tenant; unknown ids are left out.
 	Statuses(ctx context.Context, ids []string) (map[string]gateway.Status, error)
 

@@ -109,7 +109,11 @@ func (s *Server) GetMessage(c echo.Context, _ string, id string, params spec.Get
 			return wrap(err, "read the message again")
 		}
 	}
-	return sendJSON(c, message(&m))
+	shown := message(&m)
+	if shown.Queue, err = s.place(ctx, &m); err != nil {
+		return err
+	}
+	return sendJSON(c, shown)
 }
 
 func waitParams(p spec.GetMessageParams) (wait time.Duration, until gateway.Status, err error) {

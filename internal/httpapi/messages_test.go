@@ -37,7 +37,7 @@ func TestMessageShowsEveryField(t *testing.T) {
 	var fields map[string]any
 	must(t, json.Unmarshal(got.body, &fields))
 	for _, name := range strings.Fields(`id tenantId to recipientJid type message media status phase priority reference whatsappId attempts
-		nextAttemptAt error bulkId retryOf createdAt sendAt expiresAt sentAt deliveredAt readAt failedAt updatedAt`) {
+		nextAttemptAt error bulkId retryOf createdAt sendAt expiresAt sentAt deliveredAt readAt failedAt updatedAt queue`) {
 		if _, ok := fields[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}

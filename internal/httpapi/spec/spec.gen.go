@@ -655,6 +655,9 @@ type Message struct {
 	ReadAt        *time.Time `json:"readAt"`
 	FailedAt      *time.Time `json:"failedAt"`
 	UpdatedAt     time.Time  `json:"updatedAt"`
+
+	// Queue Where a message in phase waiting stands. Only GET .../messages/{id} tells it.
+	Queue *QueuePlace `json:"queue,omitempty"`
 }
 
 // MessageList defines model for MessageList.
@@ -808,6 +811,15 @@ type QrCode struct {
 	Code      string        `json:"code"`
 	ExpiresAt time.Time     `json:"expiresAt"`
 	Method    PairingMethod `json:"method"`
+}
+
+// QueuePlace Where a message in phase waiting stands. Only GET .../messages/{id} tells it.
+type QueuePlace struct {
+	// Ahead Messages of the tenant that go before it; 100,000 is that many or more.
+	Ahead int `json:"ahead"`
+
+	// EtaSeconds Until its turn, at the pace of the last minute; null when nothing was sent in it.
+	EtaSeconds *int `json:"etaSeconds"`
 }
 
 // QueueState What waits, and whether it may go out.

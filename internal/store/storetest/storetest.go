@@ -49,6 +49,7 @@ func Run(t *testing.T, open Opener) {
 		{"ReleasesAndCancelsRace", testReleaseRace},
 		{"InFlightElsewhere", testInFlightElsewhere},
 		{"OptOutsAreKeptPerTenant", testOptOuts},
+		{"AheadCountsWhatGoesBefore", testAhead},
 		{"LeasesAreExclusive", testLeases},
 		{"WorkersAndTheirShares", testWorkers},
 		{"SpareSessionsComeInOrder", testSpare},
