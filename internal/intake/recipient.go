@@ -74,6 +74,9 @@ func parseNumber(s string) (string, error) {
 	if len(rest) == len(s) {
 		digits = strings.TrimPrefix(digits, "00") // the international prefix of most countries
 	}
+	if plain(digits) {
+		return digits, nil
+	}
 	to, ok := e164(digits)
 	if !ok {
 		return "", errors.New(advice)
