@@ -20,9 +20,11 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	if h.simulator != nil {
 		sandbox = h.simulator.Handler()
 	}
+	accepting := intake.New(intake.Deps{Store: h.database, Queue: h.tickets, Media: h.blobs, Log: h.log})
+	h.onStop("tickets", briefStop, accepting.Flush)
 	server, err := httpapi.New(httpapi.Deps{ //nolint:contextcheck // each request brings its own
 		Store:   h.commanded(),
-		Intake:  intake.New(intake.Deps{Store: h.database, Queue: h.tickets, Media: h.blobs, Log: h.log}),
+		Intake:  accepting,
 		Ledger:  h.ledger,
 		Media:   base64Files{h.blobs},
 		Tenants: tenants{h},

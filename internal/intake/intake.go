@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,15 +43,10 @@ type Deps struct {
 	Log   *slog.Logger     // default: discard
 }
 
-const (
-	enqueueLimit = time.Second     // the longest that a dead Redis may hold an answer up
-	enqueuePause = 5 * time.Second // then nobody tries for a while: the relay finds the messages in SQL
-)
-
-// Intake accepts messages.
+// Intake accepts messages. Before the queue is stopped, Flush is called.
 type Intake struct {
 	Deps
-	quietUntil atomic.Int64 // Unix ns: the queue did not answer
+	tickets tickets
 }
 
 // New makes an Intake.
@@ -150,7 +144,7 @@ func (in *Intake) message(c *checks, tenant gateway.Tenant, to string, o gateway
 	return m
 }
 
-// accept commits the message and then tells the queue, whose failure costs nothing but time.
+// accept commits the message and then sends its ticket to the queue, whose failure costs nothing but time.
 func (in *Intake) accept(ctx context.Context, m *gateway.Message, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -164,19 +158,4 @@ func (in *Intake) accept(ctx context.Context, m *gateway.Message, idem *gateway.
 		in.enqueue(ctx, m)
 	}
 	return *m, nil
-}
-
-func (in *Intake) enqueue(ctx context.Context, m *gateway.Message) {
-	now := in.now()
-	if now.UnixNano() < in.quietUntil.Load() {
-		return
-	}
-	// The message is committed: that its sender has gone away changes nothing.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueLimit)
-	defer cancel()
-	err := in.Queue.Enqueue(ctx, gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority})
-	if err != nil {
-		in.quietUntil.Store(now.Add(enqueuePause).UnixNano())
-		in.Log.Warn("could not enqueue; the relay will", "messageId", m.ID, "error", err)
-	}
 }

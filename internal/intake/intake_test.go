@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,6 +53,17 @@ func (w *world) text(r gateway.TextRequest) (gateway.Message, error) {
 	return w.Text(w.t.Context(), w.tenant, r, nil)
 }
 
+// enqueued is what the queue has got by the time that nothing is on its way any more.
+func (w *world) enqueued() (calls int, tickets []gateway.Ticket) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	must(w.t, w.Flush(ctx))
+	w.queue.mu.Lock()
+	defer w.queue.mu.Unlock()
+	return w.queue.calls, slices.Clone(w.queue.tickets)
+}
+
 func (w *world) blob(content string) gateway.Blob {
 	w.t.Helper()
 	blob, err := w.files.Put(w.t.Context(), strings.NewReader(content))
@@ -59,10 +71,11 @@ func (w *world) blob(content string) gateway.Blob {
 	return blob
 }
 
-// queue remembers tickets; while it is dead it blocks until its caller gives up.
+// queue remembers the tickets of calls that before lets through.
 type queue struct {
+	before func(context.Context) error // set while nothing is on its way
+
 	mu      sync.Mutex
-	dead    bool
 	calls   int
 	tickets []gateway.Ticket
 }
@@ -70,15 +83,15 @@ type queue struct {
 func (q *queue) Enqueue(ctx context.Context, tickets ...gateway.Ticket) error {
 	q.mu.Lock()
 	q.calls++
-	dead := q.dead
-	if !dead {
-		q.tickets = append(q.tickets, tickets...)
-	}
 	q.mu.Unlock()
-	if dead {
-		<-ctx.Done()
-		return ctx.Err()
+	if q.before != nil {
+		if err := q.before(ctx); err != nil {
+			return err
+		}
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.tickets = append(q.tickets, tickets...)
 	return nil
 }
 
@@ -125,8 +138,9 @@ func TestAnAcceptedTextIsStoredAndEnqueued(t *testing.T) {
 	if stored.Text != "hello ☺" || stored.Reference != "order 7" || stored.WhatsAppID != m.WhatsAppID || stored.Phase != gateway.PhaseWaiting {
 		t.Errorf("%+v", stored)
 	}
-	if want := (gateway.Ticket{TenantKey: w.tenant.Key, MessageID: m.ID, Lane: gateway.PriorityNormal}); len(w.queue.tickets) != 1 || w.queue.tickets[0] != want {
-		t.Errorf("tickets %v", w.queue.tickets)
+	_, tickets := w.enqueued()
+	if want := (gateway.Ticket{TenantKey: w.tenant.Key, MessageID: m.ID, Lane: gateway.PriorityNormal}); !slices.Equal(tickets, []gateway.Ticket{want}) {
+		t.Errorf("tickets %v", tickets)
 	}
 }
 
@@ -187,8 +201,8 @@ func TestBadRequestsNameEachFieldAndStoreNothing(t *testing.T) {
 		refused(t, err, test.code, test.pointers...)
 	}
 	left, err := w.store.Messages(t.Context(), w.tenant.Key, gateway.MessageFilter{Limit: 10})
-	if err != nil || len(left) != 0 || w.queue.calls != 0 {
-		t.Fatalf("%d messages stored, %d tickets, %v", len(left), w.queue.calls, err)
+	if calls, _ := w.enqueued(); err != nil || len(left) != 0 || calls != 0 {
+		t.Fatalf("%d messages stored, %d tickets, %v", len(left), calls, err)
 	}
 	_, err = w.text(gateway.TextRequest{To: to, Text: strings.Repeat("x", gateway.MaxTextBytes)})
 	must(t, err)
@@ -206,11 +220,12 @@ func TestSendAtSchedulesWithoutATicket(t *testing.T) {
 	if m.Status != gateway.StatusScheduled || m.Phase != gateway.PhaseSchedule || !m.ExpiresAt.Equal(m.SendAt.Add(gateway.DefaultExpiry)) {
 		t.Errorf("%s, %s, expires at %s", m.Status, m.Phase, m.ExpiresAt)
 	}
-	if w.queue.calls != 0 {
+	if calls, _ := w.enqueued(); calls != 0 {
 		t.Error("it has a ticket already")
 	}
-	if m := send(-time.Minute); m.Status != gateway.StatusQueued || w.queue.calls != 1 {
-		t.Errorf("a minute ago: %s, %d tickets", m.Status, w.queue.calls)
+	m = send(-time.Minute)
+	if calls, _ := w.enqueued(); m.Status != gateway.StatusQueued || calls != 1 {
+		t.Errorf("a minute ago: %s, %d tickets", m.Status, calls)
 	}
 }
 
@@ -270,10 +285,15 @@ func TestBadMediaIsRefused(t *testing.T) {
 	must(t, err)
 }
 
-func TestADeadQueueDelaysOneAnswerAndLosesNothing(t *testing.T) {
+func TestADeadQueueHoldsUpNoAnswerAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.queue.dead = true
+	answered := make(chan struct{})
+	w.queue.before = func(ctx context.Context) error {
+		<-answered // the queue does not come back before all have their answers
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	accept := func() {
 		_, err := w.text(gateway.TextRequest{To: "4915112345678", Text: "x"})
 		must(t, err)
@@ -281,19 +301,62 @@ func TestADeadQueueDelaysOneAnswerAndLosesNothing(t *testing.T) {
 	for range 19 {
 		accept()
 	}
-	if w.queue.calls != 1 {
-		t.Fatalf("the dead queue was asked %d times", w.queue.calls)
+	close(answered)
+	if calls, tickets := w.enqueued(); calls != 1 || len(tickets) != 0 {
+		t.Fatalf("the dead queue was asked %d times and took %d tickets", calls, len(tickets))
+	}
+	accept()
+	if calls, _ := w.enqueued(); calls != 1 {
+		t.Fatalf("the dead queue was asked %d times", calls)
 	}
 	// After a moment it is asked again.
-	w.queue.dead = false
+	w.queue.before = nil
 	w.now = w.now.Add(10 * time.Second)
 	accept()
-	if len(w.queue.tickets) != 1 {
-		t.Fatalf("%d tickets after the queue came back", len(w.queue.tickets))
+	if _, tickets := w.enqueued(); len(tickets) != 1 {
+		t.Fatalf("%d tickets after the queue came back", len(tickets))
 	}
 	stored, err := w.store.Messages(t.Context(), w.tenant.Key, gateway.MessageFilter{Limit: 100})
-	if err != nil || len(stored) != 20 {
+	if err != nil || len(stored) != 21 {
 		t.Fatalf("%d messages stored, %v", len(stored), err)
+	}
+}
+
+func TestTicketsThatWaitTravelTogetherAndInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	called, goOn := make(chan struct{}), make(chan struct{})
+	w.queue.before = func(context.Context) error {
+		called <- struct{}{}
+		<-goOn
+		return nil
+	}
+	var want []string
+	accept := func() {
+		m, err := w.text(gateway.TextRequest{To: "4915112345678", Text: "x"})
+		must(t, err)
+		want = append(want, m.ID)
+	}
+	accept()
+	<-called
+	for range 40 { // while the queue has the first in hand
+		accept()
+	}
+	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := w.Flush(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with tickets under way, Flush returned %v", err)
+	}
+	goOn <- struct{}{}
+	<-called
+	goOn <- struct{}{}
+	calls, tickets := w.enqueued()
+	var got []string
+	for _, ticket := range tickets {
+		got = append(got, ticket.MessageID)
+	}
+	if calls != 2 || !slices.Equal(got, want) {
+		t.Fatalf("%d calls, tickets %v, want %v", calls, got, want)
 	}
 }
 
@@ -315,8 +378,8 @@ func TestASenderWhoLeavesAfterTheCommitIsServedAllTheSame(t *testing.T) {
 	if _, err := w.Text(ctx, w.tenant, gateway.TextRequest{To: "4915112345678", Text: "x"}, idem); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.queue.tickets) != 1 {
-		t.Fatalf("%d tickets", len(w.queue.tickets))
+	if _, tickets := w.enqueued(); len(tickets) != 1 {
+		t.Fatalf("%d tickets", len(tickets))
 	}
 }
 

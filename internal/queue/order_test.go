@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/queue"
 )
 
 func TestTicketsAreHandledInOrder(t *testing.T) {
@@ -51,5 +52,23 @@ func TestHigherLaneOvertakesWithinOneSend(t *testing.T) {
 	}
 	if got := r.ids(); !slices.Equal(got, want) {
 		t.Fatalf("got  %v\nwant %v", got, want)
+	}
+}
+
+// Redis keeps the script of an enqueue in memory only: a new one, or one that was told to forget, is given it again.
+func TestTicketsArriveWhenRedisHasForgottenTheScript(t *testing.T) {
+	t.Parallel()
+	client := newRedis(t)
+	q := queue.New(client, quick())
+	tenant := tenantKeys(1)[0]
+	list := tickets(tenant, gateway.PriorityNormal, 6)
+	for n := 0; n < len(list); n += 2 {
+		if err := client.ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		enqueue(t, q, list[n], list[n+1])
+	}
+	if n, err := q.Pending(t.Context(), tenant, gateway.PriorityNormal); err != nil || n != len(list) {
+		t.Fatalf("%d tickets of %d arrived, %v", n, len(list), err)
 	}
 }

@@ -13,9 +13,11 @@ type recorder struct {
 	redis.UniversalClient
 	queues []any // to be registered
 	evals  []recordedEval
+	sha    string // of the script that is asked for
 }
 
 type recordedEval struct {
+	sha    string
 	script string
 	keys   []string
 	args   []any
@@ -29,9 +31,10 @@ func (r *recorder) SAdd(ctx context.Context, key string, members ...any) *redis.
 	return cmd
 }
 
-// EvalSha sends the caller on to Eval, which has the text of the script: a pipeline cannot fall back by itself when
-// Redis has forgotten a script.
+// EvalSha sends the caller on to Eval, which has the text of the script as well: a pipeline cannot fall back by itself when
+// Redis does not have it.
 func (r *recorder) EvalSha(ctx context.Context, sha string, _ []string, _ ...any) *redis.Cmd {
+	r.sha = sha
 	cmd := redis.NewCmd(ctx, "evalsha", sha)
 	cmd.SetErr(redis.ErrNoScript)
 	return cmd
@@ -39,7 +42,7 @@ func (r *recorder) EvalSha(ctx context.Context, sha string, _ []string, _ ...any
 
 // Eval adds one ticket.
 func (r *recorder) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	r.evals = append(r.evals, recordedEval{script, keys, args})
+	r.evals = append(r.evals, recordedEval{r.sha, script, keys, args})
 	cmd := redis.NewCmd(ctx, "eval")
 	cmd.SetVal(int64(1))
 	return cmd

@@ -75,7 +75,7 @@ func (q *Queue) push(ctx context.Context, at time.Time, tickets []gateway.Ticket
 			return nil, fmt.Errorf("encode ticket: %w", err)
 		}
 		opts := []asynq.Option{
-			asynq.Queue(queueName(ticket.TenantKey, ticket.Lane)), asynq.TaskID(ids[i]), //nolint:gosec // there are as many ids as tickets
+			asynq.Queue(queueName(ticket.TenantKey, ticket.Lane)), asynq.TaskID(ids[i]),
 			asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout), asynq.Retention(0),
 		}
 		if !at.IsZero() {
@@ -86,18 +86,10 @@ func (q *Queue) push(ctx context.Context, at time.Time, tickets []gateway.Ticket
 		}
 	}
 
-	var results []*redis.Cmd
-	_, err = q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.SAdd(ctx, "asynq:queues", rec.queues...)
-		for _, e := range rec.evals {
-			results = append(results, p.Eval(ctx, e.script, e.keys, e.args...))
-		}
-		// After the tickets, so that whoever is woken finds them.
-		woken, keys := wokenBy(tickets)
-		p.ZAdd(ctx, wokenSet, woken...)
-		p.Publish(ctx, wakeChannel, keys)
-		return nil
-	})
+	results, err := q.run(ctx, tickets, rec, func(p redis.Pipeliner, e recordedEval) *redis.Cmd { return p.EvalSha(ctx, e.sha, e.keys, e.args...) })
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // Redis is new, or has forgotten its scripts: what was added all the same is taken now
+		results, err = q.run(ctx, tickets, rec, func(p redis.Pipeliner, e recordedEval) *redis.Cmd { return p.Eval(ctx, e.script, e.keys, e.args...) })
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +103,23 @@ func (q *Queue) push(ctx context.Context, at time.Time, tickets []gateway.Ticket
 		}
 	}
 	return taken, nil
+}
+
+// run carries out what was recorded, and wakes whom it concerns, in one round trip.
+func (q *Queue) run(ctx context.Context, tickets []gateway.Ticket, rec *recorder, eval func(redis.Pipeliner, recordedEval) *redis.Cmd) ([]*redis.Cmd, error) {
+	results := make([]*redis.Cmd, 0, len(rec.evals))
+	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.SAdd(ctx, "asynq:queues", rec.queues...)
+		for _, e := range rec.evals {
+			results = append(results, eval(p, e))
+		}
+		// After the tickets, so that whoever is woken finds them.
+		woken, keys := wokenBy(tickets)
+		p.ZAdd(ctx, wokenSet, woken...)
+		p.Publish(ctx, wakeChannel, keys)
+		return nil
+	})
+	return results, err
 }
 
 // resolve deals with tickets whose task id is taken. A task that waits is as good as ours. One that is being handled

@@ -1,0 +1,96 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+const (
+	enqueueLimit = time.Second     // the longest that one call to the queue may take
+	enqueuePause = 5 * time.Second // then nobody tries for a while: the relay finds the messages in SQL
+	enqueueBatch = 500             // tickets of one call
+	maxTickets   = 10_000          // that wait for the call before theirs; more are left to the relay
+)
+
+// tickets are on their way to the queue. They go in the order of their acceptance, all that wait in one call, made by a
+// goroutine that lives as long as there are any: an answer does not wait for it (docs/decisions/0009-tickets-follow-the-answer.md).
+type tickets struct {
+	mu      sync.Mutex
+	waiting []gateway.Ticket
+	idle    chan struct{} // closed when the goroutine ends; nil: there is none
+	quiet   time.Time     // the queue did not answer: nobody tries until then
+}
+
+// enqueue sends the ticket of a committed message on its way. It returns at once.
+func (in *Intake) enqueue(ctx context.Context, m *gateway.Message) {
+	t := &in.tickets
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.waiting) >= maxTickets || in.now().Before(t.quiet) {
+		return
+	}
+	t.waiting = append(t.waiting, gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority})
+	if t.idle == nil {
+		t.idle = make(chan struct{})
+		// That the sender has gone away changes nothing: the message is committed.
+		go in.deliver(context.WithoutCancel(ctx), t.idle)
+	}
+}
+
+// Flush waits until the tickets of everything accepted so far are with the queue or given up, at most until ctx ends.
+func (in *Intake) Flush(ctx context.Context) error {
+	in.tickets.mu.Lock()
+	idle := in.tickets.idle
+	in.tickets.mu.Unlock()
+	if idle == nil {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the queue to take the last tickets: %w", ctx.Err())
+	}
+}
+
+// deliver hands tickets over until none wait, and closes idle.
+func (in *Intake) deliver(ctx context.Context, idle chan struct{}) {
+	defer close(idle)
+	for batch := in.nextTickets(nil); len(batch) > 0; batch = in.nextTickets(batch) {
+		call, cancel := context.WithTimeout(ctx, enqueueLimit)
+		err := in.Queue.Enqueue(call, batch...)
+		cancel()
+		if err != nil {
+			in.giveUp(len(batch), err)
+		}
+	}
+}
+
+// nextTickets takes what waits, enqueueBatch at most, into the memory of the batch before. When nothing waits the goroutine is over.
+func (in *Intake) nextTickets(batch []gateway.Ticket) []gateway.Ticket {
+	t := &in.tickets
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := min(len(t.waiting), enqueueBatch)
+	batch = append(batch[:0], t.waiting[:n]...)
+	t.waiting = t.waiting[:copy(t.waiting, t.waiting[n:])]
+	if n == 0 {
+		t.idle = nil
+	}
+	return batch
+}
+
+// giveUp leaves a failed batch, what waits behind it, and what comes soon to the relay.
+func (in *Intake) giveUp(failed int, err error) {
+	t := &in.tickets
+	t.mu.Lock()
+	failed += len(t.waiting)
+	t.waiting = nil
+	t.quiet = in.now().Add(enqueuePause)
+	t.mu.Unlock()
+	in.Log.Warn("could not enqueue; the relay will", "messages", failed, "error", err)
+}
