@@ -42,3 +42,29 @@ func TestScheduledMessageGoesOutAtItsTime(t *testing.T) {
 		}
 	})
 }
+
+// TestScheduledBulkGoesOutAtItsTime: until then nothing of it goes out, and it may be canceled.
+func TestScheduledBulkGoesOutAtItsTime(t *testing.T) {
+	w := testkit.Paired(t, testkit.Embedded())
+	at := time.Now().Add(4 * time.Second).UTC()
+	schedule := func(text string, at time.Time) bulkBody {
+		b := postBulk(t, w.API, map[string]any{"message": text, "sendAt": at, "recipients": []map[string]string{{"to": recipient}, {"to": "919876500021"}}})
+		if b.Status != "scheduled" {
+			t.Fatalf("accepted as %s", b.Status)
+		}
+		return b
+	}
+	canceled := schedule("never", at)
+	w.API.JSON(t, http.MethodPost, "/api/algo/bulk/"+canceled.ID+"/cancel", nil, http.StatusOK, nil)
+	tomorrow, b := schedule("tomorrow", at.Add(24*time.Hour)), schedule("in time", at)
+	b = awaitBulk(t, w.API, b.ID, "its end", func(b bulkBody) bool { return b.Counts["read"] == 2 })
+	if b.StartedAt == nil || b.StartedAt.Before(at) {
+		t.Errorf("it began at %s, scheduled for %s", b.StartedAt, at)
+	}
+	if shown := w.Shown(recipient); len(shown) != 1 || shown[0].Text != "in time" {
+		t.Errorf("the phone shows %+v", shown)
+	}
+	if got := getBulk(t, w.API, tomorrow.ID); got.Status != "scheduled" || got.Counts["queued"] != 2 {
+		t.Errorf("tomorrow's bulk: %+v", got)
+	}
+}

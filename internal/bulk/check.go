@@ -47,8 +47,12 @@ func (s *Service) check(ctx context.Context, tenant gateway.Tenant, req gateway.
 	if len(req.Name) > gateway.MaxBulkNameBytes || !storable(req.Name) {
 		refuse(gateway.CodeInvalidBody, "/name", "name must be a text of %d bytes at most", gateway.MaxBulkNameBytes)
 	}
-	if !req.SendAt.IsZero() {
-		refuse(gateway.CodeNotImplemented, "/sendAt", "sendAt is not supported for bulk sends yet")
+	if wrong := gateway.CheckSchedule(req.SendAt, d.now); wrong != "" {
+		refuse(gateway.CodeInvalidBody, "/sendAt", "%s", wrong)
+	}
+	from := d.now // the expiry counts from here
+	if req.SendAt.After(from) {
+		from = req.SendAt
 	}
 	if req.Priority == "" {
 		d.req.Priority = gateway.PriorityBulk
@@ -60,9 +64,9 @@ func (s *Service) check(ctx context.Context, tenant gateway.Tenant, req gateway.
 	}
 	switch {
 	case req.ExpiresAt.IsZero():
-		d.req.ExpiresAt = d.now.Add(tenant.Settings.ExpiryOf(d.req.Priority))
-	case !req.ExpiresAt.After(d.now):
-		refuse(gateway.CodeInvalidBody, "/expiresAt", "expiresAt must be in the future")
+		d.req.ExpiresAt = from.Add(tenant.Settings.ExpiryOf(d.req.Priority))
+	case !req.ExpiresAt.After(from):
+		refuse(gateway.CodeInvalidBody, "/expiresAt", "expiresAt must be in the future, and after sendAt")
 	}
 	switch req.OnInvalid {
 	case gateway.RefuseInvalid, gateway.SkipInvalid:
@@ -86,7 +90,7 @@ func (s *Service) check(ctx context.Context, tenant gateway.Tenant, req gateway.
 	}
 	d.model = gateway.Message{
 		TenantKey: tenant.Key, TenantID: tenant.ID, Type: gateway.TypeText, Media: media, Priority: d.req.Priority,
-		Status: gateway.StatusQueued, Phase: gateway.PhaseStaged, CreatedAt: d.now, UpdatedAt: d.now, ExpiresAt: d.req.ExpiresAt,
+		Status: gateway.StatusQueued, Phase: gateway.PhaseStaged, CreatedAt: d.now, UpdatedAt: d.now, SendAt: d.req.SendAt, ExpiresAt: d.req.ExpiresAt,
 	}
 	if media != nil {
 		d.model.Type = media.Type()

@@ -35,6 +35,7 @@ func (s *Service) Create(ctx context.Context, tenant gateway.Tenant, req gateway
 	}
 	b := gateway.Bulk{
 		Name: d.req.Name, Lane: d.req.Priority, Rows: rows, Invalid: len(v.invalid), MaxFailureRate: d.req.MaxFailureRate,
+		SendAt: d.req.SendAt,
 	}
 	return s.make(ctx, tenant, b, v.invalid, done, answer, func(b *gateway.Bulk, add func(*gateway.Message) error) error {
 		return d.req.Rows.Each(func(n int, row gateway.BulkRow) error {

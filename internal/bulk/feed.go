@@ -55,6 +55,9 @@ func (s *Service) feed(ctx context.Context, b *gateway.Bulk) (released []gateway
 	default:
 		return nil, false, nil
 	}
+	if b.SendAt.After(s.Clock()) {
+		return nil, true, nil
+	}
 	window := s.Window
 	if b.MaxFailureRate < 1 {
 		results, err := s.Store.BulkResults(ctx, *b, b.JudgeFrom, gateway.JudgedMessages)

@@ -57,6 +57,7 @@ type Bulk struct {
 	MaxFailureRate float64 // in (0, 1]; it pauses above this; 1: never
 	JudgeFrom      int64   // results of messages below this Seq were judged before it was resumed
 
+	SendAt                           time.Time // nothing of it goes out before; zero: at once
 	CreatedAt, StartedAt, FinishedAt time.Time // StartedAt: its first message got its place in the lane
 }
 

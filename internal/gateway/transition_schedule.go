@@ -8,6 +8,19 @@ const (
 	ScheduleGrace = 5 * time.Minute
 )
 
+// CheckSchedule says what is wrong with a sendAt, "" when nothing is. The zero time means at once.
+func CheckSchedule(at, now time.Time) string {
+	switch {
+	case at.IsZero():
+		return ""
+	case at.Before(now.Add(-ScheduleGrace)):
+		return "sendAt is in the past"
+	case at.After(now.Add(MaxSchedule)):
+		return "sendAt is more than a year away"
+	}
+	return ""
+}
+
 // Release lets a scheduled message whose SendAt has come at now take its turn in its lane. Any other is left as it is: it was
 // canceled, or released before.
 func (m *Message) Release(now time.Time) []Event {

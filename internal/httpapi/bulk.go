@@ -75,27 +75,27 @@ func (s *Server) CreateBulk(c echo.Context, _ string, _ spec.CreateBulkParams) e
 		if refused != nil {
 			return nil, refused
 		}
-		return acceptBulk(done, func(answer func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error) {
+		return s.acceptBulk(done, func(answer func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error) {
 			return s.bulks.Create(c.Request().Context(), callOf(c).tenant, req, done, answer)
 		})
 	})
 }
 
 // acceptBulk answers for an accepted bulk. With a key, the answer was rendered inside the accepting transaction.
-func acceptBulk(done *gateway.IdempotencyCompletion,
+func (s *Server) acceptBulk(done *gateway.IdempotencyCompletion,
 	do func(func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error),
 ) (*answer, error) {
-	p, err := do(func(p gateway.BulkProgress) gateway.IdempotencyAnswer { return acceptedBulk(&p).IdempotencyAnswer })
+	p, err := do(func(p gateway.BulkProgress) gateway.IdempotencyAnswer { return s.acceptedBulk(&p).IdempotencyAnswer })
 	if err != nil {
 		return nil, wrap(err, "accept the bulk")
 	}
-	a := acceptedBulk(&p)
+	a := s.acceptedBulk(&p)
 	a.kept = done != nil
 	return a, nil
 }
 
-func acceptedBulk(p *gateway.BulkProgress) *answer {
-	shown := bulk(p)
+func (s *Server) acceptedBulk(p *gateway.BulkProgress) *answer {
+	shown := s.bulk(p)
 	shown.Invalid = invalidRows(p)
 	a := jsonAnswer(http.StatusAccepted, shown)
 	a.Header["Location"] = "/api/" + p.TenantID + "/bulk/" + p.ID
@@ -124,7 +124,7 @@ func (s *Server) ListBulks(c echo.Context, _ string, p spec.ListBulksParams) err
 	}
 	list.Data = make([]spec.Bulk, len(found))
 	for i := range found {
-		list.Data[i] = bulk(&found[i])
+		list.Data[i] = s.bulk(&found[i])
 	}
 	return sendJSON(c, list)
 }
@@ -135,7 +135,7 @@ func (s *Server) GetBulk(c echo.Context, _, id string) error {
 	if err != nil {
 		return wrap(err, "read the bulk")
 	}
-	shown := bulk(&p)
+	shown := s.bulk(&p)
 	shown.Invalid = invalidRows(&p)
 	return sendJSON(c, shown)
 }
@@ -161,7 +161,7 @@ func (s *Server) steerBulk(c echo.Context, id string, steer func(context.Context
 		if err != nil {
 			return nil, wrap(err, "steer the bulk")
 		}
-		shown := bulk(&p)
+		shown := s.bulk(&p)
 		shown.Invalid = invalidRows(&p)
 		return jsonAnswer(http.StatusOK, shown), nil
 	})
@@ -172,7 +172,7 @@ func (s *Server) RetryBulk(c echo.Context, _, id string, _ spec.RetryBulkParams)
 	var force bool
 	decode := func(d *strictjson.Decoder) (err error) { force, err = decodeForce(d); return err }
 	return s.post(c, decode, func(ctx context.Context, done *gateway.IdempotencyCompletion) (*answer, error) {
-		return acceptBulk(done, func(answer func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error) {
+		return s.acceptBulk(done, func(answer func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error) {
 			return s.bulks.Retry(ctx, callOf(c).tenant, id, force, done, answer)
 		})
 	})
@@ -201,18 +201,21 @@ func (s *Server) GetBulkResults(c echo.Context, _, id string) error {
 }
 
 // bulk renders a bulk as the API shows it, without its invalid rows.
-func bulk(p *gateway.BulkProgress) spec.Bulk {
+func (s *Server) bulk(p *gateway.BulkProgress) spec.Bulk {
 	n := func(status gateway.Status) int { return p.Counts[status] }
 	out := spec.Bulk{
 		Id: p.ID, TenantId: p.TenantID, Name: orNull(p.Name), Status: spec.BulkStatus(p.Status), Reason: orNull(p.Reason),
 		Priority: spec.Priority(p.Lane), Total: p.Total, InvalidCount: p.Invalid, MaxFailureRate: p.MaxFailureRate,
 		RatePerSecond: math.Round(100*p.Rate) / 100, RetryOf: orNull(p.RetryOf),
-		CreatedAt: p.CreatedAt.UTC(), StartedAt: timeOrNull(p.StartedAt), FinishedAt: timeOrNull(p.FinishedAt),
+		SendAt: timeOrNull(p.SendAt), CreatedAt: p.CreatedAt.UTC(), StartedAt: timeOrNull(p.StartedAt), FinishedAt: timeOrNull(p.FinishedAt),
 		Counts: spec.BulkCounts{
 			Scheduled: n(gateway.StatusScheduled), Queued: n(gateway.StatusQueued), Sending: n(gateway.StatusSending),
 			Unknown: n(gateway.StatusUnknown), Sent: n(gateway.StatusSent), Delivered: n(gateway.StatusDelivered), Read: n(gateway.StatusRead),
 			Canceled: n(gateway.StatusCanceled), Failed: n(gateway.StatusFailed), Expired: n(gateway.StatusExpired),
 		},
+	}
+	if p.Status == gateway.BulkRunning && p.SendAt.After(s.opts.Clock()) {
+		out.Status = spec.BulkStatusScheduled
 	}
 	if p.Rate > 0 {
 		eta := int(math.Ceil(p.Remaining.Seconds()))

@@ -65,7 +65,7 @@ func (s *Server) bulkProgress(ctx context.Context, tenantKey int64, id string) (
 	if err != nil {
 		return spec.Bulk{}, wrap(err, "read the bulk")
 	}
-	return bulk(&p), nil
+	return s.bulk(&p), nil
 }
 
 // sameProgress passes over the figures that change with the clock alone.

@@ -178,7 +178,7 @@ func TestBulkBodiesThatAreRefused(t *testing.T) {
 		`{"message":"x",` + one + `,"maxFailureRate":1.1}`:                      {422, gateway.CodeInvalidBody, "/maxFailureRate"},
 		`{"message":"x",` + one + `,"priority":"urgent"}`:                       {422, gateway.CodeInvalidBody, "/priority"},
 		`{"message":"x",` + one + `,"expiresAt":"2001-01-01T00:00:00Z"}`:        {422, gateway.CodeInvalidBody, "/expiresAt"},
-		`{"message":"x",` + one + `,"sendAt":"2099-01-01T00:00:00Z"}`:           {501, gateway.CodeNotImplemented, "/sendAt"},
+		`{"message":"x",` + one + `,"sendAt":"2099-01-01T00:00:00Z"}`:           {422, gateway.CodeInvalidBody, "/sendAt"},
 		`{"message":"x",` + one + `,"name":"` + strings.Repeat("n", 201) + `"}`: {422, gateway.CodeInvalidBody, "/name"},
 		`{"message":"x",` + one:                                                 {422, gateway.CodeInvalidBody, ""},
 		``:                                                                      {422, gateway.CodeInvalidBody, ""},

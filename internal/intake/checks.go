@@ -79,13 +79,8 @@ func (c *checks) reference(s string) string {
 
 // schedule checks sendAt; the zero time means now.
 func (c *checks) schedule(at, now time.Time) time.Time {
-	switch {
-	case at.IsZero():
-		return at
-	case at.Before(now.Add(-gateway.ScheduleGrace)):
-		c.add(gateway.CodeInvalidBody, "/sendAt", "sendAt is in the past")
-	case at.After(now.Add(gateway.MaxSchedule)):
-		c.add(gateway.CodeInvalidBody, "/sendAt", "sendAt is more than a year away")
+	if wrong := gateway.CheckSchedule(at, now); wrong != "" {
+		c.add(gateway.CodeInvalidBody, "/sendAt", "%s", wrong)
 	}
 	return at.UTC()
 }

@@ -11,7 +11,7 @@ import (
 // bulkShown leaves out the bulks that are there for nobody.
 const (
 	bulkColumns = `id, tenant_key, name, status, reason, lane, retry_of, first_seq, row_count, total, invalid, max_failure_rate,
-		judge_from, created_at, started_at, finished_at`
+		judge_from, send_at, created_at, started_at, finished_at`
 	selectBulk = `SELECT (SELECT t.id FROM tenants t WHERE t.tenant_key = bulks.tenant_key), ` + bulkColumns + ` FROM bulks `
 	bulkShown  = `status NOT IN ('staging', 'discarding')`
 
@@ -20,10 +20,10 @@ const (
 )
 
 func scanBulk(row scanner) (b gateway.Bulk, err error) {
-	var created, started, finished int64
+	var sendAt, created, started, finished int64
 	err = row.Scan(&b.TenantID, &b.ID, &b.TenantKey, &b.Name, &b.Status, &b.Reason, &b.Lane, &b.RetryOf, &b.FirstSeq, &b.Rows,
-		&b.Total, &b.Invalid, &b.MaxFailureRate, &b.JudgeFrom, &created, &started, &finished)
-	b.CreatedAt, b.StartedAt, b.FinishedAt = fromMicros(created), fromMicros(started), fromMicros(finished)
+		&b.Total, &b.Invalid, &b.MaxFailureRate, &b.JudgeFrom, &sendAt, &created, &started, &finished)
+	b.SendAt, b.CreatedAt, b.StartedAt, b.FinishedAt = fromMicros(sendAt), fromMicros(created), fromMicros(started), fromMicros(finished)
 	return b, err
 }
 

@@ -14,7 +14,7 @@ func (s *Store) Ahead(ctx context.Context, m *gateway.Message, limit int) (int, 
 			AND phase IN ('waiting', 'offline', 'working') AND next_attempt_at = 0 AND seq < $3 LIMIT $4`
 		staged = `SELECT 1 FROM messages m JOIN bulks b ON b.tenant_key = m.tenant_key AND b.id = m.bulk_id
 			WHERE m.tenant_key = $1 AND m.lane = $2 AND m.status IN ('queued', 'sending') AND m.phase = 'staged' AND m.next_attempt_at = 0
-				AND m.seq < $3 AND b.status = 'running' LIMIT $4`
+				AND m.seq < $3 AND b.status = 'running' AND b.send_at <= $5 LIMIT $4`
 	)
 	total := 0
 	for _, lane := range gateway.Priorities() {
@@ -22,9 +22,13 @@ func (s *Store) Ahead(ctx context.Context, m *gateway.Message, limit int) (int, 
 		if lane != m.Priority {
 			before = 1 << 62 // all of it
 		}
-		for _, query := range []string{waiting, staged} {
+		for _, count := range []struct {
+			query string
+			args  []any
+		}{{waiting, nil}, {staged, []any{micros(s.now())}}} {
 			var n int
-			err := s.readRow(ctx, `SELECT COUNT(*) FROM (`+query+`) ahead`, m.TenantKey, lane, before, limit-total).Scan(&n)
+			args := append([]any{m.TenantKey, lane, before, limit - total}, count.args...)
+			err := s.readRow(ctx, `SELECT COUNT(*) FROM (`+count.query+`) ahead`, args...).Scan(&n)
 			if err != nil {
 				return 0, s.wrap("count what is ahead", err)
 			}

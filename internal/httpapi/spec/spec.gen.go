@@ -33,10 +33,11 @@ func (e BulkOnInvalid) Valid() bool {
 
 // Defines values for BulkStatus.
 const (
-	BulkStatusCanceled BulkStatus = "canceled"
-	BulkStatusFinished BulkStatus = "finished"
-	BulkStatusPaused   BulkStatus = "paused"
-	BulkStatusRunning  BulkStatus = "running"
+	BulkStatusCanceled  BulkStatus = "canceled"
+	BulkStatusFinished  BulkStatus = "finished"
+	BulkStatusPaused    BulkStatus = "paused"
+	BulkStatusRunning   BulkStatus = "running"
+	BulkStatusScheduled BulkStatus = "scheduled"
 )
 
 // Valid indicates whether the value is a known member of the BulkStatus enum.
@@ -49,6 +50,8 @@ func (e BulkStatus) Valid() bool {
 	case BulkStatusPaused:
 		return true
 	case BulkStatusRunning:
+		return true
+	case BulkStatusScheduled:
 		return true
 	default:
 		return false
@@ -305,7 +308,7 @@ type Bulk struct {
 	TenantId string  `json:"tenantId"`
 	Name     *string `json:"name"`
 
-	// Status finished when every message has ended, canceled as soon as that was asked for. Receipts may still change counts afterwards.
+	// Status scheduled until sendAt has come, finished when every message has ended, canceled as soon as that was asked for. Receipts may still change counts afterwards.
 	Status BulkStatus `json:"status"`
 
 	// Reason Why it paused itself.
@@ -335,6 +338,7 @@ type Bulk struct {
 
 	// RetryOf The bulk whose failures it sends again.
 	RetryOf    *string    `json:"retryOf"`
+	SendAt     *time.Time `json:"sendAt"`
 	CreatedAt  time.Time  `json:"createdAt"`
 	StartedAt  *time.Time `json:"startedAt"`
 	FinishedAt *time.Time `json:"finishedAt"`
@@ -434,11 +438,11 @@ type BulkRequest struct {
 	// Reference For messages without one of their own.
 	Reference *string `json:"reference,omitempty"`
 
-	// SendAt Not built for bulk sends yet; answers 501.
+	// SendAt Nothing of it goes out before this, a year ahead at most; up to then the bulk is scheduled.
 	SendAt *time.Time `json:"sendAt,omitempty"`
 }
 
-// BulkStatus finished when every message has ended, canceled as soon as that was asked for. Receipts may still change counts afterwards.
+// BulkStatus scheduled until sendAt has come, finished when every message has ended, canceled as soon as that was asked for. Receipts may still change counts afterwards.
 type BulkStatus string
 
 // ConnectAnswer defines model for ConnectAnswer.
