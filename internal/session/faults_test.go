@@ -61,7 +61,6 @@ func liveBench(t *testing.T, change ...func(*session.Deps)) (*bench, *wasim.Serv
 			t.Fatal(err)
 		}
 		t.Cleanup(factory.Close)
-		d.LeaseTTL = time.Minute // these machines are slow at times
 		d.Clients = func(ctx context.Context, s gateway.Session, on func(context.Context, gateway.ClientEvent) error) (session.Client, error) {
 			client, err := factory.New(ctx, s, on)
 			if err != nil {

@@ -169,6 +169,10 @@ func openStore(t *testing.T) *store.Store {
 	return s
 }
 
+// leaseTTL is of the leases that no test waits for: a machine that is busy enough to renew a short one too late would end the session in
+// the middle of a test, as it should.
+const leaseTTL = time.Minute
+
 // fast are the paces of these tests.
 func fast() session.Timings {
 	return session.Timings{
@@ -216,7 +220,7 @@ func (b *bench) row(apply func(*gateway.Session)) {
 func (b *bench) supervisor(instance string, change ...func(*session.Deps)) *session.Supervisor {
 	deps := session.Deps{
 		Store: b.store, Clients: b.script.factory, Lanes: b.lanes, Receipts: b.receipts, Instance: instance,
-		Log: slog.New(slog.DiscardHandler), LeaseTTL: 2 * time.Second, Timings: fast(),
+		Log: slog.New(slog.DiscardHandler), LeaseTTL: leaseTTL, Timings: fast(),
 		OnChange: func(s gateway.Session) { b.changes <- s },
 	}
 	for _, f := range change {

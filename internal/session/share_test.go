@@ -60,6 +60,7 @@ func (b *bench) join(name string) (leave func()) {
 	b.t.Helper()
 	sup := b.supervisor(name, func(d *session.Deps) {
 		d.Lanes, d.OnChange = orderlyLanes{b.lanes, b, name}, nil
+		d.LeaseTTL = 10 * time.Second // a worker that took the share of another one hands nothing over for that long
 	})
 	sup.Start(b.t.Context())
 	leave = func() {
