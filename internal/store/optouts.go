@@ -14,8 +14,8 @@ import (
 func (s *Store) AddOptOuts(ctx context.Context, tenantKey int64, list []gateway.OptOut) (added int, err error) {
 	err = s.write(ctx, "add opt-outs", func(t *tx) error {
 		added = 0
-		var one int
-		err := t.row(`SELECT 1 FROM tenants WHERE tenant_key = $1 AND deleted_at = 0`, tenantKey).Scan(&one)
+		var one int // locked: what is added behind a deletion would keep the tenant's row for ever
+		err := t.row(s.d.sql(`SELECT 1 FROM tenants WHERE tenant_key = $1 AND deleted_at = 0 {share}`), tenantKey).Scan(&one)
 		if errors.Is(err, sql.ErrNoRows) {
 			return gateway.Errorf(gateway.CodeNotFound, "there is no such tenant")
 		}

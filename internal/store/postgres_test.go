@@ -172,9 +172,9 @@ func TestAcceptsOfManyProcessesShareCountersOfTenants(t *testing.T) {
 func TestLeaseIsNotTakenInTheMiddleOfATransaction(t *testing.T) {
 	t.Parallel()
 	url := services.Postgres(t)
-	slow, heir := open(t, url+"&idle_in_transaction_session_timeout=1500ms", store.Options{}), open(t, url, store.Options{})
+	slow, heir := open(t, url+"&idle_in_transaction_session_timeout=20s", store.Options{}), open(t, url, store.Options{})
 	newTenant(t, slow, "algo")
-	f := lease(t, slow, "slow", 100*time.Millisecond)
+	f := lease(t, slow, "slow", 5*time.Second) // time for a slow machine to begin, and then to see that nobody takes it
 	tx, err := slow.Writer().BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -396,5 +396,37 @@ func TestLeaseIsRenewedBesideATransactionThatDependsOnIt(t *testing.T) {
 	}
 	if taken, err := s.AcquireSessions(t.Context(), "other", time.Hour, 1); err != nil || len(taken) != 1 {
 		t.Fatalf("taken %v, %v", taken, err)
+	}
+}
+
+// What is added to a tenant that is being deleted would keep the tenant's row, and with it every later opening of the database.
+func TestOptOutsAreNotAddedBesideADeletion(t *testing.T) {
+	t.Parallel()
+	s := open(t, services.Postgres(t), store.Options{})
+	tenant := newTenant(t, s, "algo")
+	tx, err := s.Writer().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(t.Context(), `UPDATE tenants SET deleted_at = 1`); err != nil {
+		t.Fatal(err)
+	}
+	added := make(chan error, 1)
+	go func() {
+		_, err := s.AddOptOuts(t.Context(), tenant.Key, []gateway.OptOut{{Recipient: "4915550000001", Source: gateway.OptOutByAPI, CreatedAt: time.Now()}})
+		added <- err
+	}()
+	eventually(t, "it waits for the deletion", func() bool {
+		var waiting int
+		err := s.Writer().QueryRowContext(t.Context(), `SELECT COUNT(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+		return err == nil && waiting == 1 || len(added) == 1
+	})
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-added; !errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
+		t.Fatalf("added to a tenant that is gone: %v", err)
 	}
 }

@@ -155,7 +155,10 @@ func TestInterruptedDeletionIsFinishedAtTheNextOpening(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What a deletion leaves that dies after its first transaction.
-	for _, query := range []string{`DELETE FROM sessions`, `UPDATE tenants SET deleted_at = 1`} {
+	for _, query := range []string{
+		`DELETE FROM sessions`, `UPDATE tenants SET deleted_at = 1`,
+		`INSERT INTO opt_outs (tenant_key, recipient, source, created_at) SELECT tenant_key, '4915550000001', 'api', 1 FROM tenants`, // of a request beside it
+	} {
 		if _, err := s.Writer().ExecContext(t.Context(), query); err != nil {
 			t.Fatal(err)
 		}

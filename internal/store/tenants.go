@@ -137,8 +137,13 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 				return err
 			}
 			left = false
-			if _, err := tx.exec(`DELETE FROM bulks WHERE tenant_key = $1`, key); err != nil {
-				return err
+			for _, query := range []string{
+				`DELETE FROM bulks WHERE tenant_key = $1`,
+				`DELETE FROM opt_outs WHERE tenant_key = $1`, // of a version that did not lock the tenant to add some
+			} {
+				if _, err := tx.exec(query, key); err != nil {
+					return err
+				}
 			}
 			_, err = tx.exec(`DELETE FROM tenants WHERE tenant_key = $1 AND deleted_at > 0`, key)
 			return err
