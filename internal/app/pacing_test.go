@@ -14,7 +14,7 @@ import (
 func TestAHighMessageOvertakesAPacedBacklog(t *testing.T) {
 	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
 		w := testkit.Paired(t, shape)
-		const delay = 2 * time.Second
+		const delay = 5 * time.Second // the backlog lasts for three of them: time for a slow machine to see the first one read
 		w.API.JSON(t, http.MethodPatch, "/api/algo/settings", map[string]any{"pacing": map[string]any{"delaySeconds": delay.Seconds()}}, http.StatusOK, nil)
 		var backlog []testkit.Message
 		for i := range 4 {

@@ -115,7 +115,7 @@ func TestAnotherNumberHoldsTheBacklog(t *testing.T) {
 // TestUnknownIsLeftToTheOperator of a tenant that chose so: the message ends at once, and is repeated by force only.
 func TestUnknownIsLeftToTheOperator(t *testing.T) {
 	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
-		w := testkit.Paired(t, shape, testkit.WithTimeouts(time.Second, 3*time.Second))
+		w := testkit.Paired(t, shape, testkit.WithTimeouts(20*time.Second, time.Minute))
 		w.API.AwaitStatus(t, "algo", w.API.Send(t, "algo", recipient, "before").ID, "read")
 		w.Admin.JSON(t, http.MethodPatch, "/api/algo/settings", map[string]any{
 			"unknownPolicy": "hold", "defaultExpiry": map[string]int{"normal": 3600},
@@ -220,7 +220,7 @@ func TestReachOutTimelockHoldsNewContacts(t *testing.T) {
 func TestATimelockEndsByItself(t *testing.T) {
 	t.Parallel()
 	w := testkit.Paired(t, testkit.Embedded())
-	w.Script(wasim.Fault{Kind: wasim.ReachOutTimelock, Expire: 5 * time.Second})
+	w.Script(wasim.Fault{Kind: wasim.ReachOutTimelock, Expire: 20 * time.Second})
 	restricted := func(want bool) {
 		t.Helper()
 		testkit.Eventually(t, 90*time.Second, func() (bool, string) {
