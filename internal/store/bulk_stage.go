@@ -130,6 +130,9 @@ func (s *Store) PublishBulk(ctx context.Context, b *gateway.Bulk, idem *gateway.
 		if err := t.touchBulk(b.ID); err != nil {
 			return err
 		}
+		if err := t.checkStaged(b); err != nil {
+			return err
+		}
 		if _, err := t.exec(`UPDATE bulks SET status = $1, total = $2, invalid = $3 WHERE id = $4`, b.Status, b.Total, b.Invalid, b.ID); err != nil {
 			return err
 		}
@@ -156,6 +159,20 @@ func (s *Store) PublishBulk(ctx context.Context, b *gateway.Bulk, idem *gateway.
 	})
 	if lookErr == nil && accepted {
 		return nil
+	}
+	return err
+}
+
+// checkStaged makes sure that all messages are there. A commit that was not flushed is lost when the server breaks down, and one
+// that is back soon takes the next batch as if nothing had happened.
+func (t *tx) checkStaged(b *gateway.Bulk) error {
+	if t.s.d.writers == 1 {
+		return nil // every commit is flushed
+	}
+	var stored int
+	err := t.row(`SELECT COUNT(*) FROM messages WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> ''`, b.TenantKey, b.ID).Scan(&stored)
+	if err == nil && stored != b.Total {
+		err = fmt.Errorf("%d of %d messages are left of what was staged", stored, b.Total)
 	}
 	return err
 }

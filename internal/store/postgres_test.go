@@ -430,3 +430,39 @@ func TestOptOutsAreNotAddedBesideADeletion(t *testing.T) {
 		t.Fatalf("added to a tenant that is gone: %v", err)
 	}
 }
+
+// The batches of a bulk are not flushed one by one, so a server that breaks down and is back at once may have lost one: then the bulk
+// is not accepted.
+func TestABulkThatLostAMessageIsNotAccepted(t *testing.T) {
+	t.Parallel()
+	s := open(t, services.Postgres(t), store.Options{})
+	tenant := newTenant(t, s, "algo")
+	b := &gateway.Bulk{ID: "bulk", TenantKey: tenant.Key, Lane: gateway.PriorityBulk, Rows: 3, Total: 3, MaxFailureRate: 1, CreatedAt: time.Now()}
+	if err := s.CreateBulk(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	var staged []*gateway.Message
+	for n := range b.Rows {
+		m := message(tenant, n)
+		m.Priority, m.BulkID, m.Seq = b.Lane, b.ID, b.FirstSeq+int64(n)
+		staged = append(staged, m)
+	}
+	if err := s.StageBulk(t.Context(), b, staged); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Writer().ExecContext(t.Context(), `DELETE FROM messages WHERE id = $1`, staged[1].ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PublishBulk(t.Context(), b, nil); err == nil {
+		t.Error("it was accepted")
+	}
+	if _, err := s.Bulk(t.Context(), tenant.Key, b.ID); !errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
+		t.Errorf("it is shown: %v", err)
+	}
+	if err := s.StageBulk(t.Context(), b, staged[1:2]); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PublishBulk(t.Context(), b, nil); err != nil {
+		t.Error(err)
+	}
+}
