@@ -82,6 +82,8 @@ func (g *guard) wrap(device *store.Device) {
 	device.Identities = &guardedIdentities{IdentityStore: device.Identities, guard: g}
 	device.PreKeys = &guardedPreKeys{PreKeyStore: device.PreKeys, guard: g}
 	device.SenderKeys = &guardedSenderKeys{SenderKeyStore: device.SenderKeys, guard: g}
+	device.PrivacyTokens = &guardedTokens{PrivacyTokenStore: device.PrivacyTokens}
+	device.NCTSalt = &guardedSalt{NCTSaltStore: device.NCTSalt}
 	nothing := &store.NoopStore{}
 	device.Contacts, device.ChatSettings, device.MsgSecrets = nothing, nothing, nothing
 }
