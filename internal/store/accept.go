@@ -153,7 +153,18 @@ func (t *tx) insertNow(msgs []*gateway.Message) error {
 		return err
 	}
 	if t.s.d.writers > 1 {
-		return t.insertMany(msgs)
+		var plain, others []*gateway.Message
+		for _, m := range msgs {
+			if isPlain(m) {
+				plain = append(plain, m)
+			} else {
+				others = append(others, m)
+			}
+		}
+		if err := t.insertPlain(plain); err != nil {
+			return err
+		}
+		return t.insertMany(others)
 	}
 	for _, m := range msgs {
 		if _, err := t.exec(insertMessage, t.s.d.messageArgs(m)...); err != nil {
