@@ -139,7 +139,7 @@ func TestWorkerHandsItsSessionsOverOnSIGTERM(t *testing.T) {
 	if took := time.Since(stopped); took > 10*time.Second+ackDelay {
 		t.Errorf("all sessions were online again %s after SIGTERM", took)
 	}
-	c.processes["worker-1"].Terminate(20 * time.Second)
+	c.processes["worker-1"].Terminate(60 * time.Second)
 	c.awaitRead(t)
 	if waiting := c.awaitWorkers(t, c.pid("worker-2"))[0].Waiting; waiting != 0 {
 		t.Errorf("%d messages wait", waiting)

@@ -22,7 +22,7 @@ func TestScheduledMessageGoesOutAtItsTime(t *testing.T) {
 			}
 			return m
 		}
-		at := time.Now().Add(3 * time.Second).UTC()
+		at := time.Now().Add(20 * time.Second).UTC() // time for a slow machine to take in, and to cancel
 		tomorrow := schedule("tomorrow", at.Add(24*time.Hour))
 		canceled := schedule("never", at)
 		w.API.JSON(t, http.MethodPost, "/api/algo/messages/"+canceled.ID+"/cancel", nil, http.StatusOK, nil)
@@ -46,7 +46,7 @@ func TestScheduledMessageGoesOutAtItsTime(t *testing.T) {
 // TestScheduledBulkGoesOutAtItsTime: until then nothing of it goes out, and it may be canceled.
 func TestScheduledBulkGoesOutAtItsTime(t *testing.T) {
 	w := testkit.Paired(t, testkit.Embedded())
-	at := time.Now().Add(4 * time.Second).UTC()
+	at := time.Now().Add(20 * time.Second).UTC()
 	schedule := func(text string, at time.Time) bulkBody {
 		b := postBulk(t, w.API, map[string]any{"message": text, "sendAt": at, "recipients": []map[string]string{{"to": recipient}, {"to": "919876500021"}}})
 		if b.Status != "scheduled" {

@@ -29,7 +29,7 @@ func TestRetryComesBackNoEarlierThanAsked(t *testing.T) {
 	eventually(t, "handled twice", func() bool { return len(times) == 2 })
 	// A ticket that comes too early finds a message that is not due and is lost for nothing.
 	first := <-times
-	if waited := (<-times).Sub(first); waited < delay || waited > delay+4*time.Second {
+	if waited := (<-times).Sub(first); waited < delay || waited > delay+time.Minute {
 		t.Fatalf("came back after %v instead of %v", waited, delay)
 	}
 }

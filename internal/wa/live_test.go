@@ -205,7 +205,7 @@ func (w *world) pair() gateway.Session {
 		w.t.Fatal(err)
 	}
 	code, _ := l.awaitKind(gateway.ClientPairCode, 0)
-	if until := time.Until(code.Until); until < 50*time.Second || until > time.Minute {
+	if until := time.Until(code.Until); until < 20*time.Second || until > time.Minute {
 		w.t.Errorf("the first code is on show for %s", until)
 	}
 	if err := w.sim.Pair(w.ctx(), code.Code, hubNumber); err != nil {

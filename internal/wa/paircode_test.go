@@ -40,7 +40,7 @@ func TestNumberIsPairedByCode(t *testing.T) {
 	if !regexp.MustCompile(`^[1-9A-Z]{4}-[1-9A-Z]{4}$`).MatchString(code.Code) || code.Reason != gateway.ReasonEnterCode {
 		t.Errorf("the code is %+v", code)
 	}
-	if left := time.Until(code.Until); left < 150*time.Second || left > 160*time.Second {
+	if left := time.Until(code.Until); left < 100*time.Second || left > 160*time.Second {
 		t.Errorf("the code is on show for %s", left)
 	}
 	wrong := "AAAA-AAAA"
