@@ -32,6 +32,8 @@ type Ledger interface {
 type Sender interface {
 	// Send sends m under m.WhatsAppID. nil is the proof of I5; every other error is a *gateway.SendError.
 	Send(ctx context.Context, f gateway.Fence, m *gateway.Message) (gateway.Sent, error)
+	// Prepare asks WhatsApp about people who are about to be written to, beside a send; nothing depends on its success.
+	Prepare(ctx context.Context, f gateway.Fence, recipients []string) error
 }
 
 // Sessions knows what WhatsApp forbids a number.
@@ -41,9 +43,11 @@ type Sessions interface {
 	SetRestriction(ctx context.Context, f gateway.Fence, r gateway.Restriction) error
 }
 
-// Contacts knows who was written to before.
+// Contacts knows who was written to before, and who is to be next.
 type Contacts interface {
 	KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error)
+	// NextRecipients lists the people whom the next messages go to, those of at most limit messages of each lane.
+	NextRecipients(ctx context.Context, tenantKey int64, limit int) ([]string, error)
 }
 
 // Paces knows how fast each tenant may send, what it sent lately, and whom it leaves alone.
@@ -184,6 +188,8 @@ func (d *Dispatcher) handle(ctx context.Context, fence gateway.Fence, ticket gat
 	if m == nil || err != nil {
 		return gateway.Verdict{Kind: gateway.VerdictDone}, err
 	}
+	prepared := d.lookAhead(ctx, fence, m)
+	defer prepared()
 	outcome := d.attempt(ctx, fence, m)
 	d.log(m, outcome)
 	return d.settle(ctx, fence, ticket, m.ID, outcome), nil

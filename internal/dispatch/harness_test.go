@@ -37,6 +37,9 @@ type world struct {
 	now  time.Time
 	send func(context.Context, *gateway.Message) (gateway.Sent, error)
 	sent []string // ids of messages handed to the session
+
+	prepare  func(context.Context) error // nil: succeeds
+	prepared [][]string                  // whom the session was to ask about
 }
 
 func newWorld(t *testing.T) *world {
@@ -87,6 +90,18 @@ func (w *world) Send(ctx context.Context, _ gateway.Fence, m *gateway.Message) (
 	send := w.send
 	w.mu.Unlock()
 	return send(ctx, m)
+}
+
+// Prepare is the scripted session's, too.
+func (w *world) Prepare(ctx context.Context, _ gateway.Fence, recipients []string) error {
+	w.mu.Lock()
+	w.prepared = append(w.prepared, recipients)
+	prepare := w.prepare
+	w.mu.Unlock()
+	if prepare == nil {
+		return nil
+	}
+	return prepare(ctx)
 }
 
 func (w *world) answer(send func(context.Context, *gateway.Message) (gateway.Sent, error)) {

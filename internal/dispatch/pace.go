@@ -29,6 +29,7 @@ type pacer struct {
 	window int // messages of pace.Sent that are known, if there are as many
 	pace   gateway.Pace
 	firsts []time.Time // first contacts, oldest first; as many as the cap needs
+	ahead  int         // sends until the next look ahead
 }
 
 func (d *Dispatcher) pacer(tenantKey int64) *pacer {
@@ -95,7 +96,7 @@ func (d *Dispatcher) learn(ctx context.Context, p *pacer, f gateway.Fence) error
 			}
 		}
 		if p.fence != f {
-			p.pace = gateway.Pace{}
+			p.pace, p.ahead = gateway.Pace{}, 0
 		}
 		if len(sent) > 0 && p.pace.Last.IsZero() {
 			p.pace.Last, p.pace.Gap = sent[len(sent)-1], d.gap(pacing)

@@ -92,6 +92,8 @@ func (c *scriptedClient) Send(ctx context.Context, _ *gateway.Message, fence fun
 	return c.script.send(ctx)
 }
 
+func (c *scriptedClient) Prepare(context.Context, []string) error { return nil }
+
 // lanes record what is open.
 type lanes struct {
 	mu     sync.Mutex

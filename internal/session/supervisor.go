@@ -48,6 +48,8 @@ type Client interface {
 	// Logout unlinks the device, as far as the connection allows, and deletes its keys. The client is of no use after it.
 	Logout(ctx context.Context) error
 	Send(ctx context.Context, m *gateway.Message, fence func(context.Context) error) (gateway.Sent, error)
+	// Prepare asks about people who are about to be written to, so that their first messages need not.
+	Prepare(ctx context.Context, recipients []string) error
 }
 
 // ClientFactory makes the client of a session under the lease that the session states, with the keys of its JID, or with new ones when
@@ -228,17 +230,36 @@ func (s *Supervisor) Kick() {
 // Send sends m through the live client of fence's session. The error is a *gateway.SendError: CauseFenced when the
 // session is not, or no longer, ours under that fence, CauseOffline when it is not online, else what the client says.
 func (s *Supervisor) Send(ctx context.Context, fence gateway.Fence, m *gateway.Message) (gateway.Sent, error) {
+	client, err := s.online(fence)
+	if err != nil {
+		return gateway.Sent{}, err
+	}
+	return client.Send(ctx, m, func(ctx context.Context) error { return s.deps.Store.CheckFence(ctx, fence) })
+}
+
+// Prepare has the live client of fence's session ask about people who are about to be written to. Nothing depends on its success; the
+// error is one of Send's.
+func (s *Supervisor) Prepare(ctx context.Context, fence gateway.Fence, recipients []string) error {
+	client, err := s.online(fence)
+	if err != nil {
+		return err
+	}
+	return client.Prepare(ctx, recipients)
+}
+
+// online is the live client of fence's session.
+func (s *Supervisor) online(fence gateway.Fence) (Client, error) {
 	s.mu.Lock()
 	a := s.actors[fence.TenantKey]
 	s.mu.Unlock()
 	if a == nil || a.fence != fence {
-		return gateway.Sent{}, &gateway.SendError{Cause: gateway.CauseFenced, Err: gateway.ErrFenced}
+		return nil, &gateway.SendError{Cause: gateway.CauseFenced, Err: gateway.ErrFenced}
 	}
 	l := a.live.Load()
 	if l == nil {
-		return gateway.Sent{}, &gateway.SendError{Cause: gateway.CauseOffline, Err: errNotOnline}
+		return nil, &gateway.SendError{Cause: gateway.CauseOffline, Err: errNotOnline}
 	}
-	return l.client.Send(ctx, m, func(ctx context.Context) error { return s.deps.Store.CheckFence(ctx, fence) })
+	return l.client, nil
 }
 
 var errNotOnline = errors.New("the session is not online")

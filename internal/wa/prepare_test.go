@@ -1,0 +1,77 @@
+package wa
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/wasim"
+)
+
+// TestPreparedFirstContactsAskNothingMore makes every question about people fail once they have been asked about: the sends that find
+// everything known go out all the same, and to the right people.
+func TestPreparedFirstContactsAskNothingMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	l.sends(text(bob, "before")) // so that our own devices are known
+	var people []string
+	for i := range 60 { // more than one query takes
+		people = append(people, fmt.Sprintf("49151200002%02d", i))
+	}
+	group, err := w.sim.CreateGroup(w.ctx(), hubNumber, carol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Prepare(w.ctx(), append([]string{group, "not a recipient"}, people...)); err != nil {
+		t.Fatal(err)
+	}
+	w.fault(wasim.Fault{Kind: wasim.IQError, Match: "usync", Code: 500, Times: -1})
+	if err := l.Prepare(w.ctx(), people); err != nil {
+		t.Errorf("those who are known were asked about again: %v", err)
+	}
+	for _, i := range []int{0, 49, 50, 59} {
+		body := fmt.Sprint("hello ", i)
+		sent := l.sends(text(people[i], body))
+		if sent.RecipientJID != gateway.UserJID(people[i]) || sent.RecipientLID == "" {
+			t.Errorf("sent to %+v, want %s", sent, people[i])
+		}
+		w.shows(people[i], body)
+	}
+	// One who was not prepared needs the questions.
+	l.fails(text(carol, "hello"), gateway.SendError{Cause: gateway.CauseIQ, Server: 500})
+}
+
+func TestPreparingTellsOfARefusalAndLeavesTheSendsAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	for _, c := range []struct {
+		match string
+		code  int
+	}{{"usync-contact", 429}, {"usync-devices", 429}, {"usync-devices", 500}} { // the LIDs are known from the second on
+		w.fault(wasim.Fault{Kind: wasim.IQError, Match: c.match, Code: c.code})
+		l.failed(l.Prepare(w.ctx(), []string{bob, carol}), gateway.SendError{Cause: gateway.CauseIQ, Server: c.code})
+		w.sim.ClearFaults()
+	}
+	// A number without an account is no failure of the others, and its own send says so.
+	var nobody string
+	for _, n := range wasim.TestNumbers() {
+		if n.Behaviour == wasim.NotOnWhatsApp {
+			nobody = n.Number
+		}
+	}
+	if err := l.Prepare(w.ctx(), []string{nobody, bob, carol}); err != nil {
+		t.Fatal(err)
+	}
+	l.fails(text(nobody, "hello"), gateway.SendError{Cause: gateway.CauseNotOnWhatsApp})
+	l.sends(text(bob, "hello"))
+	w.shows(bob, "hello")
+
+	l.Disconnect()
+	err := l.Prepare(w.ctx(), []string{"4915120000300"})
+	if failed, ok := errors.AsType[*gateway.SendError](err); !ok || failed.Cause != gateway.CauseOffline {
+		t.Errorf("without a connection: %v", err)
+	}
+}
