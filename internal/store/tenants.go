@@ -139,6 +139,7 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 			left = false
 			for _, query := range []string{
 				`DELETE FROM bulks WHERE tenant_key = $1`,
+				`DELETE FROM uploads WHERE tenant_key = $1`,
 				`DELETE FROM opt_outs WHERE tenant_key = $1`, // of a version that did not lock the tenant to add some
 			} {
 				if _, err := tx.exec(query, key); err != nil {

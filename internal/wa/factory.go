@@ -29,6 +29,10 @@ type Database interface {
 	KeepSentIn(ctx context.Context, tx interface {
 		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	}, tenantKey int64, stanzaID string, content []byte) error
+	// Upload is what KeepUpload remembered of a tenant's file; nil when there is nothing, or only what is older than maxAge.
+	Upload(ctx context.Context, tenantKey int64, sha256, kind string, maxAge time.Duration) (*gateway.Upload, error)
+	// KeepUpload remembers that a tenant's file was uploaded now.
+	KeepUpload(ctx context.Context, tenantKey int64, u gateway.Upload, maxAge time.Duration) error
 	Writer() *sql.DB
 	Dialect() string
 }

@@ -2,10 +2,8 @@ package wa
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"runtime/debug"
 	"time"
 
@@ -16,12 +14,6 @@ import (
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/wa/convert"
-)
-
-// The upload of media may take uploadBase and the time that its bytes take at uploadRate, a slow line.
-const (
-	uploadBase = 60 * time.Second
-	uploadRate = 128 << 10 // bytes per second
 )
 
 // Send sends m under m.WhatsAppID and waits until WhatsApp has acknowledged it. fence is called right before the message
@@ -167,7 +159,7 @@ func (c *Client) build(ctx context.Context, m *gateway.Message, a *attempt) (*wa
 	if m.Type == gateway.TypeText {
 		return convert.Text(m.Text), nil
 	}
-	up, err := c.upload(ctx, m, a)
+	up, err := c.uploaded(ctx, m, a)
 	if err != nil {
 		return nil, err
 	}
@@ -176,46 +168,4 @@ func (c *Client) build(ctx context.Context, m *gateway.Message, a *attempt) (*wa
 		return nil, &mediaError{err: err}
 	}
 	return msg, nil
-}
-
-// upload encrypts m's file into a temporary one and uploads that: neither is ever in memory as a whole.
-func (c *Client) upload(ctx context.Context, m *gateway.Message, a *attempt) (up whatsmeow.UploadResponse, err error) {
-	kind, err := convert.MediaType(m.Type)
-	if err != nil {
-		return up, &mediaError{err: err}
-	}
-	if m.Media == nil {
-		return up, &mediaError{err: errors.New("the message has no file")}
-	}
-	file, err := c.opts.Media.Open(ctx, m.Media.SHA256)
-	if err != nil {
-		return up, &mediaError{err: err}
-	}
-	defer func() { _ = file.Close() }() // only read
-	source := &sourceFile{file: file}
-	up, err = c.cli.UploadReader(withMediaStatus(ctx, &a.uploadStatus), source, nil, kind)
-	if source.err != nil {
-		return up, &mediaError{err: fmt.Errorf("read the file: %w", source.err)}
-	}
-	if err != nil {
-		return up, &uploadError{err: err}
-	}
-	if hex.EncodeToString(up.FileSHA256) != m.Media.SHA256 {
-		return up, &mediaError{err: errors.New("the file's bytes have changed since it was stored")}
-	}
-	return up, nil
-}
-
-// sourceFile remembers why its file could not be read, to tell that apart from a failed upload.
-type sourceFile struct {
-	file io.Reader
-	err  error
-}
-
-func (f *sourceFile) Read(p []byte) (int, error) {
-	n, err := f.file.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		f.err = err
-	}
-	return n, err
 }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.mau.fi/whatsmeow"
 	waBinary "go.mau.fi/whatsmeow/binary"
@@ -40,9 +41,14 @@ type mediaStore struct {
 	journal *journal
 	auth    string
 
+	uploads atomic.Int64 // taken so far
+
 	mu    sync.RWMutex
 	files map[string][]byte
 }
+
+// Uploads is how many files were uploaded since the server started, each time counted.
+func (s *Server) Uploads() int { return int(s.media.uploads.Load()) }
 
 func newMediaStore(j *journal) *mediaStore {
 	return &mediaStore{journal: j, files: map[string][]byte{}}
@@ -90,6 +96,7 @@ func (m *mediaStore) upload(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "cannot store the file", http.StatusInternalServerError)
 		return
 	}
+	m.uploads.Add(1)
 	path := mediaPath + id + "?ccb=11-4&oh=sim"
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]string{"url": "https://" + mediaHost + path, "direct_path": path, "handle": id}) // a client that hung up
