@@ -31,24 +31,42 @@ func accept(b *bench) {
 	for _, a := range append(echos, ours) {
 		a.measure(b, b.accept/3) // connections, caches, the heap's size
 	}
-	rates, costs := make([]row, len(echos)), make([]row, len(echos))
+	what := fmt.Sprintf("accepts, %d connections", connections)
+	rates, own, whole := make([]row, len(echos)), make([]row, len(echos)), make([]row, len(echos))
+	parts := map[string][]pair{}
 	for range b.pairs {
-		ourRate, ourCost := ours.measure(b, b.accept)
+		hub := ours.measure(b, b.accept)
 		for i, a := range echos {
-			rate, cost := a.measure(b, b.accept)
-			rates[i].pairs = append(rates[i].pairs, pair{ourRate, rate})
-			costs[i].pairs = append(costs[i].pairs, pair{ourCost, cost})
+			echo := a.measure(b, b.accept)
+			rates[i].pairs = append(rates[i].pairs, pair{hub.rate, echo.rate})
+			own[i].pairs = append(own[i].pairs, pair{hub.own, echo.own})
+			whole[i].pairs = append(whole[i].pairs, pair{hub.whole(), echo.whole()})
+		}
+		for _, program := range programs {
+			parts[program] = append(parts[program], pair{hub: hub.spent[program]})
 		}
 	}
 	for i, a := range echos {
-		rates[i].what, rates[i].unit = fmt.Sprintf("accepts, %d connections", connections), "/s"
-		costs[i].what, costs[i].unit = rates[i].what+": CPU time of one", " ms"
-		for _, r := range []row{rates[i], costs[i]} {
+		rates[i].what, rates[i].unit = what, "/s"
+		own[i].what, own[i].unit = what+": CPU time of one", " ms"
+		whole[i].what, whole[i].unit = what+": CPU time of one, all programs and the client", " ms"
+		for _, r := range []row{rates[i], own[i], whole[i]} {
 			r.shape, r.baseline = b.shape.name, a.name
 			b.table.add(r)
 		}
 	}
+	for _, program := range programs {
+		if b.shape.postgres || program == "api" || program == client {
+			b.table.add(row{what: what + ": CPU time of one, " + program, shape: b.shape.name, unit: " ms", pairs: parts[program]})
+		}
+	}
 }
+
+// client is this program, as spent calls it.
+const client = "the client"
+
+// programs take part in an accept.
+var programs = []string{"api", "worker", "postgres", "redis-server", client} //nolint:gochecknoglobals // a constant that Go cannot spell
 
 // acceptor is a process that answers 202 to POST /message.
 type acceptor struct {
@@ -57,11 +75,25 @@ type acceptor struct {
 	name string
 }
 
-// measure lets it accept for d and returns how many it accepted a second and the milliseconds of CPU time that its process took for
-// one.
-func (a acceptor) measure(b *bench, d time.Duration) (rate, cost float64) {
+// accepts is what one run showed: how many were accepted a second, and the milliseconds of CPU time for one, of the process that
+// answered and of all.
+type accepts struct {
+	rate  float64
+	own   float64
+	spent map[string]float64
+}
+
+func (a accepts) whole() (sum float64) {
+	for _, ms := range a.spent {
+		sum += ms
+	}
+	return sum
+}
+
+// measure lets it accept for d.
+func (a acceptor) measure(b *bench, d time.Duration) accepts {
 	b.Helper()
-	before := processUsage(b, a.pid).cpu
+	before, ownBefore := spent(b), processUsage(b, a.pid).cpu
 	end := time.Now().Add(d)
 	accepted, took, err := load(b.Context(), a.addr, func(i int64) []byte {
 		if !time.Now().Before(end) {
@@ -72,8 +104,12 @@ func (a acceptor) measure(b *bench, d time.Duration) (rate, cost float64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	spent := processUsage(b, a.pid).cpu - before
-	return float64(accepted) / took.Seconds(), milliseconds(spent) / float64(accepted)
+	n := float64(accepted)
+	run := accepts{rate: n / took.Seconds(), own: milliseconds(processUsage(b, a.pid).cpu-ownBefore) / n, spent: map[string]float64{}}
+	for program, cpu := range spent(b) {
+		run.spent[program] = max(0, milliseconds(cpu-before[program])/n) // less: a process of that name has ended
+	}
+	return run
 }
 
 func messageBody(to string) string { return fmt.Sprintf(`{"to":%q,"message":%q}`, to, text) }
