@@ -7,13 +7,33 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
+// What a sweep of the relay asks about each tenant, or of all: however long the backlog is, none reads more rows than it returns or
+// counts (TestSweepsReadNoMoreThanTheirWindow).
+const (
+	// The order makes it a look into the index: for EXISTS Postgres reads the whole table when many messages of some tenant wait, and
+	// does so again for each tenant that has none.
+	selectWithWork = `SELECT s.tenant_key, s.owner, s.epoch FROM sessions s
+		WHERE s.owner = $1 AND s.lease_until > {now} AND (
+			(SELECT m.seq FROM messages m WHERE m.tenant_key = s.tenant_key AND m.status IN ('queued', 'sending')
+				ORDER BY m.lane, m.phase, m.next_attempt_at, m.seq LIMIT 1) > 0
+			OR EXISTS (SELECT 1 FROM bulks b WHERE b.tenant_key = s.tenant_key AND b.finished_at = 0))
+		ORDER BY s.tenant_key`
+	selectTimed = `SELECT id FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
+		AND phase = $3 AND next_attempt_at <= $4 ORDER BY next_attempt_at, seq LIMIT $5`
+	selectReady = `SELECT id FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
+		AND phase = $3 AND next_attempt_at = 0 ORDER BY seq LIMIT $4`
+	countPostponed = `SELECT COUNT(*) FROM (SELECT 1 FROM messages
+		WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
+			AND phase IN ('backoff', 'held') AND next_attempt_at > $3 LIMIT $4) postponed`
+	selectExpirable = selectMessage + `WHERE status IN ('queued', 'sending') AND expires_at > 0 AND expires_at <= $1
+		AND in_flight = '' ORDER BY expires_at LIMIT $2`
+	selectElsewhere = selectMessage + `WHERE tenant_key = $1 AND in_flight <> '' AND in_flight <> $2
+		ORDER BY seq LIMIT $3`
+)
+
 // TenantsWithWork lists, under the leases that owner holds, the tenants with messages or bulks that are not finished.
 func (s *Store) TenantsWithWork(ctx context.Context, owner string) ([]gateway.Fence, error) {
-	rows, err := s.read(ctx, s.d.sql(`SELECT s.tenant_key, s.owner, s.epoch FROM sessions s
-		WHERE s.owner = $1 AND s.lease_until > {now} AND (
-			EXISTS (SELECT 1 FROM messages m WHERE m.tenant_key = s.tenant_key AND m.status IN ('queued', 'sending'))
-			OR EXISTS (SELECT 1 FROM bulks b WHERE b.tenant_key = s.tenant_key AND b.finished_at = 0))
-		ORDER BY s.tenant_key`), owner)
+	rows, err := s.read(ctx, s.d.sql(selectWithWork), owner)
 	list, err := all(rows, err, scanFence)
 	if err != nil {
 		return nil, s.wrap("list tenants with work", err)
@@ -37,16 +57,12 @@ func (s *Store) Unfinished(ctx context.Context, tenantKey int64, lane gateway.Pr
 		tickets = append(tickets, part...)
 		return err
 	}
-	const timed = `SELECT id FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
-		AND phase = $3 AND next_attempt_at <= $4 ORDER BY next_attempt_at, seq LIMIT $5`
-	const ready = `SELECT id FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
-		AND phase = $3 AND next_attempt_at = 0 ORDER BY seq LIMIT $4`
 	now := micros(s.now())
 	for _, do := range []func() error{
-		func() error { return add(timed, tenantKey, lane, gateway.PhaseBackoff, now) },
-		func() error { return add(timed, tenantKey, lane, gateway.PhaseHeld, now) },
-		func() error { return add(ready, tenantKey, lane, gateway.PhaseOffline) },
-		func() error { return add(ready, tenantKey, lane, gateway.PhaseWaiting) },
+		func() error { return add(selectTimed, tenantKey, lane, gateway.PhaseBackoff, now) },
+		func() error { return add(selectTimed, tenantKey, lane, gateway.PhaseHeld, now) },
+		func() error { return add(selectReady, tenantKey, lane, gateway.PhaseOffline) },
+		func() error { return add(selectReady, tenantKey, lane, gateway.PhaseWaiting) },
 	} {
 		if err := do(); err != nil {
 			return nil, s.wrap("list unfinished messages", err)
@@ -59,10 +75,7 @@ func (s *Store) Unfinished(ctx context.Context, tenantKey int64, lane gateway.Pr
 // ticket for each.
 func (s *Store) Postponed(ctx context.Context, tenantKey int64, lane gateway.Priority, limit int) (int, error) {
 	var n int
-	err := s.readRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM messages
-		WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
-			AND phase IN ('backoff', 'held') AND next_attempt_at > $3 LIMIT $4) postponed`,
-		tenantKey, lane, micros(s.now()), limit).Scan(&n)
+	err := s.readRow(ctx, countPostponed, tenantKey, lane, micros(s.now()), limit).Scan(&n)
 	if err != nil {
 		return 0, s.wrap("count postponed messages", err)
 	}
@@ -71,8 +84,7 @@ func (s *Store) Postponed(ctx context.Context, tenantKey int64, lane gateway.Pri
 
 // Expirable lists messages of all tenants that wait although their ExpiresAt has come at now, longest late first.
 func (s *Store) Expirable(ctx context.Context, now time.Time, limit int) ([]gateway.Message, error) {
-	rows, err := s.read(ctx, selectMessage+`WHERE status IN ('queued', 'sending') AND expires_at > 0 AND expires_at <= $1
-		AND in_flight = '' ORDER BY expires_at LIMIT $2`, micros(now), limit)
+	rows, err := s.read(ctx, selectExpirable, micros(now), limit)
 	list, err := all(rows, err, scanMessage)
 	if err != nil {
 		return nil, s.wrap("list expired messages", err)
@@ -86,8 +98,7 @@ func (s *Store) InFlightElsewhere(ctx context.Context, f gateway.Fence, instance
 	if err := s.CheckFence(ctx, f); err != nil {
 		return nil, err
 	}
-	rows, err := s.read(ctx, selectMessage+`WHERE tenant_key = $1 AND in_flight <> '' AND in_flight <> $2
-		ORDER BY seq LIMIT $3`, f.TenantKey, instance, limit)
+	rows, err := s.read(ctx, selectElsewhere, f.TenantKey, instance, limit)
 	list, err := all(rows, err, scanMessage)
 	if err != nil {
 		return nil, s.wrap("list messages in flight elsewhere", err)
