@@ -16,7 +16,8 @@ import (
 )
 
 // TestTenThousandReplaysOfAThousandKeys: 64 connections send 10,000 requests with 1,000 Idempotency-Keys, in any order. There are 1,000
-// messages, and all answers to one key are the same to the letter. A key that is busy is asked for again, as a client does.
+// messages, and all answers to one key are the same to the letter. A key that is busy is asked for again, as a client does. Under the
+// race detector Postgres alone, where requests really run beside each other, sees all of them; SQLite sees a tenth.
 func TestTenThousandReplaysOfAThousandKeys(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(*testing.T) string{
@@ -25,18 +26,23 @@ func TestTenThousandReplaysOfAThousandKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			replayed(t, newHub(t, func(s *settings) { s.database = database(t) }))
+			keys := 1000
+			if raced && name == "sqlite" {
+				keys = 100
+			}
+			replayed(t, newHub(t, func(s *settings) { s.database = database(t) }), keys)
 		})
 	}
 }
 
-func replayed(t *testing.T, h *hub) {
+// replayed sends ten requests with each of so many keys.
+func replayed(t *testing.T, h *hub, keys int) {
 	t.Helper()
 	const (
-		keys, requests = 1000, 10_000
-		connections    = 64
-		patience       = 5 * time.Minute // far above what it takes: 10 s on an idle machine
+		connections = 64
+		patience    = 5 * time.Minute // far above what it takes: 10 s on an idle machine
 	)
+	requests := 10 * keys
 	transport := &http.Transport{MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: patience}
