@@ -84,16 +84,18 @@ func elsewhere() map[string]string {
 		shares      = "moves sessions between workers, again a second later"
 		purges      = "ends what waits at the operator's word: who asked is told, and asks again"
 		caps        = "is asked under a cap or for a bulk: the message is held for the pause of a first failure, and asked about again (internal/dispatch)"
+		ahead       = "looks recipients up before their turn: what fails is looked up by the send itself (internal/dispatch)"
 		pairs       = "asks whether another number was paired: until it is answered nothing is connected"
 		asStranger  = "is asked under a restriction alone: who cannot be looked up waits for its end as a stranger (internal/dispatch)"
 	)
 	return map[string]string{
 		"Ping": reads, "Tenants": reads, "Keys": reads, "Messages": reads, "MessagesByID": reads, "Events": reads, "Depth": reads,
-		"Statuses": reads, "Workers": reads, "OptOut": reads, "OptOuts": reads,
+		"Statuses": reads, "Workers": reads, "OptOut": reads, "OptOuts": reads, "Ahead": reads,
 		"CreateTenant": administers, "CreateKey": administers, "RevokeKey": administers, "AddCommand": administers, "TakeCommands": administers,
 		"AddOptOuts": administers, "RemoveOptOut": administers, "LastSeq": purges, "UpdateWaiting": purges, "Backlog": pairs,
 		"SetQueue": administers, "UpdateSettings": administers, "CancelQueued": purges,
-		"SentTimes": caps, "SentTimesTo": caps, "FirstContactTimes": caps, "OptedOut": caps,
+		"SentTimes": caps, "SentTimesTo": caps, "FirstContactTimes": caps, "OptedOut": caps, "Bulk": caps,
+		"NextRecipients":  ahead,
 		"ReleaseSessions": leaves, "ReleaseSession": leaves, "RetireWorker": leaves,
 		"Shares": shares, "Spare": shares, "KnownContact": asStranger,
 	}

@@ -61,6 +61,8 @@ type Paces interface {
 	SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error)
 	// OptedOut tells who of recipients, as gateway.OptOutName writes them, wants no bulk messages.
 	OptedOut(ctx context.Context, tenantKey int64, recipients []string) (map[string]bool, error)
+	// Bulk reads a bulk that was accepted. gateway.CodeNotFound.
+	Bulk(ctx context.Context, tenantKey int64, id string) (gateway.Bulk, error)
 }
 
 // Queue takes delayed tickets.

@@ -29,6 +29,8 @@ type pacer struct {
 	window int // messages of pace.Sent that are known, if there are as many
 	pace   gateway.Pace
 	firsts []time.Time // first contacts, oldest first; as many as the cap needs
+	made   int         // first contacts since the times were read
+	slots  int         // which of them the last one that is held will be
 	ahead  int         // sends until the next look ahead
 }
 
@@ -107,6 +109,7 @@ func (d *Dispatcher) learn(ctx context.Context, p *pacer, f gateway.Fence) error
 		if p.firsts, err = d.Paces.FirstContactTimes(ctx, f.TenantKey, since, limit); err != nil {
 			return err
 		}
+		p.made, p.slots = 0, 0
 	}
 	p.fence, p.read, p.pacing = f, now, pacing
 	return nil
@@ -125,6 +128,7 @@ func (d *Dispatcher) paced(tenantKey int64, first bool) {
 	p.pace.Last, p.pace.Gap = now, d.gap(p.pacing)
 	p.pace.Sent = newest(append(p.pace.Sent, now), p.window)
 	if first {
+		p.made++
 		p.firsts = newest(append(p.firsts, now), p.pacing.FirstContactsPerDay)
 	}
 }
@@ -158,45 +162,84 @@ func (d *Dispatcher) capsFirstContacts(tenantKey int64) bool {
 	return p.pacing.FirstContactsPerDay > 0
 }
 
-// keepBack judges a claimed message that is not to be sent, at least not now: its recipient opted out, or a cap is reached.
+// keepBack judges a claimed message that is not to be sent, at least not now: its bulk was stopped while it was held, its recipient
+// opted out, or a cap is reached.
 func (d *Dispatcher) keepBack(ctx context.Context, m *gateway.Message, first bool) (gateway.Outcome, bool) {
-	until, message, err := d.capped(ctx, m, first)
-	if err == nil && until.IsZero() && m.BulkID != "" {
-		var out map[string]bool
-		name := gateway.OptOutName(m.To)
-		if out, err = d.Paces.OptedOut(ctx, m.TenantKey, []string{name}); out[name] {
-			kind, failure := permanent(gateway.CodeOptedOut, "The recipient wants no bulk messages.", false)
-			return gateway.Outcome{Kind: kind, Failure: failure}, true
+	kind, failure, until, err := d.ofBulk(ctx, m)
+	if err == nil && kind == "" {
+		var message string
+		if until, message, err = d.capped(ctx, m, first); !until.IsZero() {
+			kind, failure = hold(gateway.CodePaced, message)
 		}
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		kind, failure := wait("The worker is stopping.")
-		return gateway.Outcome{Kind: kind, Failure: failure}, true
+		kind, failure = wait("The worker is stopping.")
 	case err != nil:
 		d.Log.Warn("could not look up what the recipient was sent", "messageId", m.ID, "error", err)
-		kind, failure := hold(gateway.CodeStorage, "The hub's database did not answer.")
-		return d.at(m, gateway.Outcome{Kind: kind, Failure: failure}, d.Clock().Add(d.backoff(1))), true
-	case !until.IsZero():
-		kind, failure := hold(gateway.CodePaced, message)
-		return d.at(m, gateway.Outcome{Kind: kind, Failure: failure}, until), true
+		kind, failure = hold(gateway.CodeStorage, "The hub's database did not answer.")
+		until = d.Clock().Add(d.backoff(1))
+	case kind == "":
+		return gateway.Outcome{}, false
 	}
-	return gateway.Outcome{}, false
+	o := gateway.Outcome{Kind: kind, Failure: failure}
+	if kind == gateway.OutcomeHold {
+		o = d.at(m, o, until)
+	}
+	return o, true
+}
+
+// ofBulk is what the bulk of m says about it; no kind: it may go.
+func (d *Dispatcher) ofBulk(ctx context.Context, m *gateway.Message) (kind gateway.OutcomeKind, failure gateway.Failure, until time.Time, err error) {
+	if m.BulkID == "" {
+		return kind, failure, until, nil
+	}
+	b, err := d.Paces.Bulk(ctx, m.TenantKey, m.BulkID)
+	if err != nil && !errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
+		return kind, failure, until, err
+	}
+	switch b.Status {
+	case gateway.BulkCanceled:
+		kind, failure = permanent(gateway.CodeCanceled, "The bulk was canceled.", true)
+		return kind, failure, until, nil
+	case gateway.BulkPaused:
+		kind, failure = hold(gateway.CodePaced, "The bulk is paused.")
+		return kind, failure, d.Clock().Add(longRest), nil
+	default:
+	}
+	name := gateway.OptOutName(m.To)
+	out, err := d.Paces.OptedOut(ctx, m.TenantKey, []string{name})
+	if out[name] {
+		kind, failure = permanent(gateway.CodeOptedOut, "The recipient wants no bulk messages.", false)
+	}
+	return kind, failure, until, err
+}
+
+// slot is when the next first contact may go out, a zero time when that is now. Each caller that must wait gets a time of its own: else
+// all that are held would come back together, for one of them to go. The caller holds mu.
+func (p *pacer) slot(now time.Time) time.Time {
+	limit := p.pacing.FirstContactsPerDay
+	if !gateway.OldestLeaves(p.firsts, limit, aDay).After(now) {
+		return time.Time{}
+	}
+	k := max(0, p.slots-p.made) // were given out before it
+	p.slots = p.made + k + 1
+	return p.firsts[len(p.firsts)-limit+k%limit].Add(time.Duration(1+k/limit) * aDay)
 }
 
 // capped is until when a cap keeps m back, and why; a zero time when none does.
 func (d *Dispatcher) capped(ctx context.Context, m *gateway.Message, first bool) (until time.Time, message string, err error) {
 	p := d.pacer(m.TenantKey)
-	p.mu.Lock()
-	pacing, firsts := p.pacing, p.firsts
-	p.mu.Unlock()
 	now := d.Clock()
+	p.mu.Lock()
+	limit := p.pacing.PerRecipientPerDay
 	if first {
-		if until = gateway.OldestLeaves(firsts, pacing.FirstContactsPerDay, aDay); until.After(now) {
-			return until, "The tenant's cap of first contacts a day is reached.", nil
-		}
+		until = p.slot(now)
 	}
-	limit := pacing.PerRecipientPerDay
+	p.mu.Unlock()
+	if !until.IsZero() {
+		return until, "The tenant's cap of first contacts a day is reached.", nil
+	}
 	if limit <= 0 {
 		return time.Time{}, "", nil
 	}

@@ -1,9 +1,12 @@
 package dispatch_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/wapro/hub/internal/dispatch"
 	"github.com/wapro/hub/internal/gateway"
 )
 
@@ -125,6 +128,68 @@ func TestTheCapOfFirstContactsHoldsStrangersOnly(t *testing.T) {
 }
 
 const aDay = 24 * time.Hour
+
+// TestHeldStrangersDoNotComeBackTogether: each has a time at which the cap has room for it.
+func TestHeldStrangersDoNotComeBackTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.choose(gateway.PacingChoice{FirstContactsPerDay: of(2)})
+	begun := w.clock()
+	w.handle(w.accept("4915550000100"))
+	w.advance(time.Hour)
+	w.handle(w.accept("4915550000101"))
+	w.advance(time.Hour)
+	for i, want := range []time.Duration{24, 25, 48, 49, 72} {
+		m := w.accept(fmt.Sprintf("49155500002%02d", i))
+		w.handle(m)
+		if at := w.stored(m).NextAttemptAt; !at.Equal(begun.Add(want * time.Hour)) {
+			t.Errorf("stranger %d comes back at %s, want %s", i, at, begun.Add(want*time.Hour))
+		}
+	}
+}
+
+func TestWhatIsHeldOfAStoppedBulkIsNotSent(t *testing.T) {
+	t.Parallel()
+	for _, canceled := range []bool{false, true} {
+		w := newWorld(t)
+		b := gateway.Bulk{ID: "spring", TenantKey: w.tenant.Key, TenantID: w.tenant.ID, Status: gateway.BulkRunning, Lane: gateway.PriorityBulk}
+		w.Paces = stopped{w.Paces, &b}
+		w.choose(gateway.PacingChoice{FirstContactsPerDay: of(1)})
+		w.handle(w.accept(alice))
+		w.made++
+		m := w.newMessage(w.tenant, bob)
+		m.BulkID = b.ID
+		must(t, w.store.Accept(t.Context(), []*gateway.Message{m}, nil))
+		if w.handle(m); w.stored(m).Phase != gateway.PhaseHeld {
+			t.Fatalf("%+v", w.stored(m))
+		}
+		b.Status = gateway.BulkPaused
+		if canceled {
+			b.Status = gateway.BulkCanceled
+		}
+		w.advance(aDay)
+		sends := w.sends()
+		w.handle(m)
+		got := w.stored(m)
+		if w.sends() != sends {
+			t.Errorf("canceled %t: it was sent", canceled)
+		}
+		if canceled && (got.Status != gateway.StatusFailed || got.Error.Code != gateway.CodeCanceled || got.Attempts != 0) {
+			t.Errorf("%s after %d attempts: %+v", got.Status, got.Attempts, got.Error)
+		}
+		if !canceled && got.Phase != gateway.PhaseHeld {
+			t.Errorf("paused: %s, %s", got.Status, got.Phase)
+		}
+	}
+}
+
+// stopped are paces with one bulk.
+type stopped struct {
+	dispatch.Paces
+	bulk *gateway.Bulk
+}
+
+func (s stopped) Bulk(context.Context, int64, string) (gateway.Bulk, error) { return *s.bulk, nil }
 
 func TestTheCapPerRecipientHoldsItsMessages(t *testing.T) {
 	t.Parallel()

@@ -105,7 +105,7 @@ func (m *Message) Apply(now time.Time, instance string, o Outcome) []Event {
 		m.giveBack(PhaseNone, time.Time{}, o.Failure) // found too late right before the send: that was no attempt
 		return []Event{m.expire(now)}
 	}
-	if o.Failure.Code == CodeOptedOut {
+	if o.Failure.Code == CodeOptedOut || o.Failure.Code == CodeCanceled {
 		m.Attempts = max(0, m.Attempts-1) // nothing was handed to WhatsApp
 	}
 	return []Event{m.fail(now, o.Failure)}
@@ -218,12 +218,12 @@ func (m *Message) succeed(now time.Time, sent *Sent) []Event {
 	if proof.RecipientLID != "" {
 		m.RecipientLID = proof.RecipientLID
 	}
+	m.FirstContact = m.FirstContact || proof.FirstContact
 	if m.Status.rank() >= StatusSent.rank() {
 		return nil
 	}
 	m.settle(now)
 	m.Error = nil
-	m.FirstContact = proof.FirstContact
 	m.SentAt = m.notBefore(proof.At, now, m.CreatedAt)
 	detail := ""
 	if n := len(proof.Missed); n > 0 {
