@@ -31,7 +31,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 		Bulks:   h.bulks,
 		Log:     h.log,
 		Sandbox: sandbox,
-		Options: httpapi.Options{Pacing: pacing(h.cfg.Mode())},
+		Options: httpapi.Options{Pacing: pacing(h.cfg.Mode()), KeyLock: h.opts.KeyLock},
 	})
 	if err != nil {
 		return err

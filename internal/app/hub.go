@@ -41,6 +41,7 @@ type Options struct {
 	SendTimeout time.Duration // of one send; 0: the default of the wa room
 	Reconnect   time.Duration // base of the backoff between connections; 0: the default of the session room
 	RetryBase   time.Duration // first backoff; 0: dispatch's default
+	KeyLock     time.Duration // of an Idempotency-Key whose request did not settle it; 0: the default of the httpapi room
 	PairTimings wa.PairTimings
 
 	Database func(Database) Database // put between the rooms and the store; nil: nothing

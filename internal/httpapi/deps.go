@@ -118,6 +118,7 @@ type Options struct {
 	MaxUploads   int              // bulks that arrive at a time; 4
 	Heartbeat    time.Duration    // a comment on a silent stream; 15 s
 	KeyCacheTTL  time.Duration    // how long a key is believed without asking the store; 2 s
+	KeyLock      time.Duration    // how long an Idempotency-Key is held whose process died, or could not let it go; 1 min
 }
 
 func (o Options) withDefaults() Options {
@@ -156,6 +157,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.KeyCacheTTL == 0 {
 		o.KeyCacheTTL = 2 * time.Second
+	}
+	if o.KeyLock == 0 {
+		o.KeyLock = time.Minute
 	}
 	return o
 }

@@ -17,11 +17,9 @@ const (
 
 	maxIdempotencyKey = 255
 
-	// A key is held while its request runs; a process that died holding it lets go after this.
-	idempotencyLock = time.Minute
 	// What is written after the request's own time is over, such as letting go of the key.
 	settleTime = 5 * time.Second
-	// A connection that broke is seldom followed by another that does: without a second try the key stays busy for idempotencyLock.
+	// A connection that broke is seldom followed by another that does: without a second try the key stays busy for Options.KeyLock.
 	settleTries = 2
 )
 
@@ -44,7 +42,7 @@ func (s *Server) once(c echo.Context, sum func() [32]byte, act func(done *gatewa
 	// The path and not the route: the same key for two messages' cancel is two keys.
 	held := gateway.Idempotency{
 		TenantKey: callOf(c).tenant.Key, Scope: c.Request().Method + " " + c.Request().URL.Path, Key: key,
-		BodyHash: sum(), LockUntil: s.opts.Clock().Add(idempotencyLock),
+		BodyHash: sum(), LockUntil: s.opts.Clock().Add(s.opts.KeyLock),
 	}
 	prior, err := s.store.ReserveIdempotency(ctx, held)
 	if err != nil {

@@ -51,6 +51,11 @@ func WithTimeouts(ack, send time.Duration) Option {
 	return func(w *World) { w.options.AckTimeout, w.options.SendTimeout = ack, send }
 }
 
+// WithKeyLock shortens how long an Idempotency-Key stays busy whose request did not settle it. It must be longer than a request takes from there on.
+func WithKeyLock(d time.Duration) Option {
+	return func(w *World) { w.options.KeyLock = d }
+}
+
 // WithFailures puts something between the rooms of each hub and its store and queue.
 func WithFailures(database func(app.Database) app.Database, tickets func(app.Tickets) app.Tickets) Option {
 	return func(w *World) { w.options.Database, w.options.Tickets = database, tickets }
