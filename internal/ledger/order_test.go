@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,9 +109,14 @@ func (l *life) step() {
 		}
 	case "record": // by a worker that may have lost the message meanwhile
 		o := l.outcome()
-		_, err := l.ledger.Record(ctx, rapid.SampledFrom(append([]gateway.Fence{l.fence}, l.before...)).Draw(l.T, "by"), was.ID, o)
+		by := rapid.SampledFrom(append([]gateway.Fence{l.fence}, l.before...)).Draw(l.T, "by")
+		after, err := l.ledger.Record(ctx, by, was.ID, o)
 		l.must(err)
-		mayGiveBack = o.Kind == gateway.OutcomeWait || o.Kind == gateway.OutcomeHold || o.Failure.Code == gateway.CodeExpired
+		inHand := by.Owner == was.InFlight
+		if !inHand && o.Kind != gateway.OutcomeSent && !reflect.DeepEqual(after, was) {
+			l.Fatalf("%s, which does not have it in hand, changed %+v to %+v", by.Owner, was, after)
+		}
+		mayGiveBack = inHand && (o.Kind == gateway.OutcomeWait || o.Kind == gateway.OutcomeHold || o.Failure.Code == gateway.CodeExpired)
 	case "receipt":
 		senders := []string{number, own, "1@s.whatsapp.net"}
 		if was.InFlight != "" {
