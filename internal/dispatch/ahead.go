@@ -15,7 +15,8 @@ import (
 
 const (
 	aheadMost   = 50              // people at once
-	aheadLeast  = 8               // sends between two looks at what waits
+	aheadLeast  = 2               // sends from one look at what waits to the next, when little does
+	aheadAgain  = 25              // the same after a failure
 	aheadTime   = 5 * time.Minute // nobody is asked about whose turn the pacing lets come later
 	aheadWithin = 5 * time.Second // the queries; the sends behind wait for their end
 )
@@ -76,7 +77,7 @@ func (d *Dispatcher) upcoming(tenantKey int64) int {
 			break
 		}
 	}
-	p.ahead = max(aheadLeast, limit/2)
+	p.ahead = aheadAgain
 	return limit
 }
 
@@ -88,10 +89,16 @@ func (d *Dispatcher) prepareNext(ctx context.Context, fence gateway.Fence, limit
 		return err
 	}
 	recipients, err := d.Contacts.NextRecipients(ctx, fence.TenantKey, limit)
-	if err != nil || len(recipients) == 0 {
-		return err
+	if err == nil && len(recipients) > 0 {
+		err = d.Sender.Prepare(ctx, fence, recipients)
 	}
-	return d.Sender.Prepare(ctx, fence, recipients)
+	if err == nil {
+		p := d.pacer(fence.TenantKey)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.ahead = max(aheadLeast, len(recipients)/2)
+	}
+	return err
 }
 
 // refusedAhead restricts a number whose queries WhatsApp refuses to answer, as the send of m would have if it had asked.

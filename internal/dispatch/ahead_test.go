@@ -41,7 +41,7 @@ func TestTheNextContactsOfABacklogAreAskedAboutTogether(t *testing.T) {
 		w.expectSent(m)
 	}
 	asked := w.asked()
-	if len(asked) < 3 || len(asked) > 10 {
+	if len(asked) < 3 || len(asked) > 15 {
 		t.Errorf("asked %d times for 120 people", len(asked))
 	}
 	covered := map[string]bool{}
