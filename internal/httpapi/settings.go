@@ -45,11 +45,11 @@ func (s *Server) PatchSettings(c echo.Context, _ string) error {
 	return sendJSON(c, s.settingsOf(stored))
 }
 
-func (srv *Server) settingsOf(s gateway.Settings) spec.Settings {
+func (s *Server) settingsOf(own gateway.Settings) spec.Settings {
 	shown := spec.Settings{UnknownPolicy: spec.Resend, DefaultExpiry: spec.DefaultExpiry{
-		High: seconds(s, gateway.PriorityHigh), Normal: seconds(s, gateway.PriorityNormal), Bulk: seconds(s, gateway.PriorityBulk),
-	}, Pacing: pacingModel(s.Pacing.Over(srv.opts.Pacing))}
-	if s.HoldUnknown {
+		High: seconds(own, gateway.PriorityHigh), Normal: seconds(own, gateway.PriorityNormal), Bulk: seconds(own, gateway.PriorityBulk),
+	}, Pacing: pacingModel(own.Pacing.Over(s.opts.Pacing))}
+	if own.HoldUnknown {
 		shown.UnknownPolicy = spec.Hold
 	}
 	return shown

@@ -50,17 +50,17 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 		code    gateway.Code
 		pointer string
 	}{
-		`{"unknownPolicy":"drop"}`:                          {422, gateway.CodeInvalidBody, "/unknownPolicy"},
-		`{"unknownPolicy":1}`:                               {422, gateway.CodeInvalidBody, "/unknownPolicy"},
-		`{"defaultExpiry":{"high":0}}`:                      {422, gateway.CodeInvalidBody, "/defaultExpiry/high"},
-		`{"defaultExpiry":{"normal":1.5}}`:                  {422, gateway.CodeInvalidBody, "/defaultExpiry/normal"},
-		`{"defaultExpiry":{"bulk":2592001}}`:                {422, gateway.CodeInvalidBody, "/defaultExpiry/bulk"},
-		`{"defaultExpiry":{"bulk":"60"}}`:                   {422, gateway.CodeInvalidBody, "/defaultExpiry/bulk"},
-		`{"defaultExpiry":{"low":60}}`:                      {422, gateway.CodeUnknownField, "/defaultExpiry/low"},
-		`{"defaultExpiry":60}`:                              {422, gateway.CodeInvalidBody, "/defaultExpiry"},
-		`{"expiry":60}`:                                     {422, gateway.CodeUnknownField, "/expiry"},
-		`{"retention":{"days":30}}`:                         {501, gateway.CodeNotImplemented, "/retention"},
-		``:                                                  {422, gateway.CodeInvalidBody, ""},
+		`{"unknownPolicy":"drop"}`:           {422, gateway.CodeInvalidBody, "/unknownPolicy"},
+		`{"unknownPolicy":1}`:                {422, gateway.CodeInvalidBody, "/unknownPolicy"},
+		`{"defaultExpiry":{"high":0}}`:       {422, gateway.CodeInvalidBody, "/defaultExpiry/high"},
+		`{"defaultExpiry":{"normal":1.5}}`:   {422, gateway.CodeInvalidBody, "/defaultExpiry/normal"},
+		`{"defaultExpiry":{"bulk":2592001}}`: {422, gateway.CodeInvalidBody, "/defaultExpiry/bulk"},
+		`{"defaultExpiry":{"bulk":"60"}}`:    {422, gateway.CodeInvalidBody, "/defaultExpiry/bulk"},
+		`{"defaultExpiry":{"low":60}}`:       {422, gateway.CodeUnknownField, "/defaultExpiry/low"},
+		`{"defaultExpiry":60}`:               {422, gateway.CodeInvalidBody, "/defaultExpiry"},
+		`{"expiry":60}`:                      {422, gateway.CodeUnknownField, "/expiry"},
+		`{"retention":{"days":30}}`:          {501, gateway.CodeNotImplemented, "/retention"},
+		``:                                   {422, gateway.CodeInvalidBody, ""},
 	} {
 		h.do(request{method: http.MethodPatch, path: "/api/algo/settings", body: body}).refused(want.status, want.code, want.pointer)
 	}

@@ -47,7 +47,7 @@ func (c *Client) uploaded(ctx context.Context, m *gateway.Message, a *attempt) (
 	}
 	if err := c.opts.Database.KeepUpload(ctx, c.tenantKey, gateway.Upload{
 		SHA256: m.Media.SHA256, Kind: string(kind), URL: up.URL, DirectPath: up.DirectPath,
-		MediaKey: up.MediaKey, EncSHA256: up.FileEncSHA256, Size: int64(up.FileLength), //nolint:gosec // the size of a file
+		MediaKey: up.MediaKey, EncSHA256: up.FileEncSHA256, Size: int64(up.FileLength),
 	}, reuseFor); err != nil {
 		c.log.Warn("could not keep an upload for other messages", "messageId", m.ID, "error", err)
 	}
@@ -62,7 +62,7 @@ func asUploaded(u gateway.Upload) (whatsmeow.UploadResponse, error) {
 	}
 	return whatsmeow.UploadResponse{
 		URL: u.URL, DirectPath: u.DirectPath, MediaKey: u.MediaKey,
-		FileEncSHA256: u.EncSHA256, FileSHA256: sum, FileLength: uint64(u.Size), //nolint:gosec // the size of a file
+		FileEncSHA256: u.EncSHA256, FileSHA256: sum, FileLength: uint64(u.Size),
 	}, nil
 }
 
