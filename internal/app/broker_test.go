@@ -126,7 +126,17 @@ func TestTicketsOfFinishedMessagesSendNothing(t *testing.T) {
 	c := newCrowd(t, startCluster(t), 2)
 	broker := c.broker(t)
 	again := asynq.NewClientFromRedisClient(broker)
+	steer := func(verb string) {
+		for i := range c.size {
+			c.Admin.JSON(t, http.MethodPost, "/api/"+c.id(i)+"/queue/"+verb, nil, http.StatusOK, nil)
+		}
+	}
+	steer("pause")
 	c.send(t, 5)
+	testkit.Eventually(t, time.Minute, func() (bool, string) { // they follow the answers
+		n, err := tickets(t.Context(), broker, "pending")
+		return n == int64(5*c.size) && err == nil, fmt.Sprintf("%d tickets wait, %v", n, err)
+	})
 	// Each ticket is copied while it waits, and added under another name.
 	inspector := asynq.NewInspectorFromRedisClient(broker)
 	copied := 0
@@ -147,9 +157,10 @@ func TestTicketsOfFinishedMessagesSendNothing(t *testing.T) {
 			copied++
 		}
 	}
-	if copied == 0 {
-		t.Fatal("no ticket waited")
+	if copied != 5*c.size {
+		t.Fatalf("%d tickets waited", copied)
 	}
+	steer("resume")
 	c.awaitRead(t)
 	testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 		n, err := tickets(t.Context(), broker, "pending", "active", "scheduled", "retry", "archived")
