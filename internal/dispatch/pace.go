@@ -194,18 +194,21 @@ func (d *Dispatcher) ofBulk(ctx context.Context, m *gateway.Message) (kind gatew
 	if m.BulkID == "" {
 		return kind, failure, until, nil
 	}
-	b, err := d.Paces.Bulk(ctx, m.TenantKey, m.BulkID)
-	if err != nil && !errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
-		return kind, failure, until, err
-	}
-	switch b.Status {
-	case gateway.BulkCanceled:
-		kind, failure = permanent(gateway.CodeCanceled, "The bulk was canceled.", true)
-		return kind, failure, until, nil
-	case gateway.BulkPaused:
-		kind, failure = hold(gateway.CodePaced, "The bulk is paused.")
-		return kind, failure, d.Clock().Add(longRest), nil
-	default:
+	if m.Error != nil && m.Attempts <= 1 {
+		// It was claimed before, was held or given back, and is not among what a stop of its bulk took out of the lane.
+		b, err := d.Paces.Bulk(ctx, m.TenantKey, m.BulkID)
+		if err != nil && !errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
+			return kind, failure, until, err
+		}
+		switch b.Status {
+		case gateway.BulkCanceled:
+			kind, failure = permanent(gateway.CodeCanceled, "The bulk was canceled.", true)
+			return kind, failure, until, nil
+		case gateway.BulkPaused:
+			kind, failure = hold(gateway.CodePaced, "The bulk is paused.")
+			return kind, failure, d.Clock().Add(longRest), nil
+		default:
+		}
 	}
 	name := gateway.OptOutName(m.To)
 	out, err := d.Paces.OptedOut(ctx, m.TenantKey, []string{name})

@@ -159,7 +159,10 @@ func TestCommandIsNotLostInAHandOver(t *testing.T) {
 	b.join("one")
 	b.awaitShares(2, "one")
 	b.lanes.closed = func() {
-		closing <- struct{}{}
+		select {
+		case closing <- struct{}{}:
+		case <-goOn:
+		}
 		<-goOn
 	}
 	b.join("two")

@@ -82,8 +82,8 @@ func TestSweepsReadNoMoreThanTheirWindowOnPostgres(t *testing.T) {
 	}
 	now := time.Now()
 	for _, query := range []string{
-		`UPDATE messages SET phase = 'waiting' WHERE seq % 2 = 0`,
-		fmt.Sprintf(`UPDATE messages SET status = 'sending', phase = 'backoff', next_attempt_at = %d WHERE seq %% 2 = 1`, now.Add(time.Hour).UnixMicro()),
+		`UPDATE messages SET phase = 'waiting' WHERE seq % 50 <> 1`,
+		fmt.Sprintf(`UPDATE messages SET status = 'sending', phase = 'backoff', next_attempt_at = %d WHERE seq %% 50 = 1`, now.Add(time.Hour).UnixMicro()),
 		`ANALYZE`,
 	} {
 		if _, err := s.Writer().ExecContext(t.Context(), query); err != nil {
