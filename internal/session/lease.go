@@ -175,10 +175,10 @@ func (s *Supervisor) commands(ctx context.Context) {
 		a := s.actors[command.TenantKey]
 		s.mu.Unlock()
 		switch {
-		case a != nil && a.leaving.Load():
+		case a == nil, a.leaving.Load(): // between two owners, of whom this process may be the old or the new one
 			s.putBack(ctx, command)
-		case a == nil || !a.command(command):
-			s.log.Warn("a command was dropped: its session is busy or gone", "tenantKey", command.TenantKey, "command", string(command.Kind))
+		case !a.command(command):
+			s.log.Warn("a command was dropped: its session is busy", "tenantKey", command.TenantKey, "command", string(command.Kind))
 		}
 	}
 }
