@@ -100,6 +100,17 @@ func (c ClockTime) String() string { return fmt.Sprintf("%02d:%02d", int(c)/60, 
 // End is when the quiet hours that now lies in are over; now outside of them. A day on which the clock is changed has the quiet hours
 // that its clock shows.
 func (q QuietHours) End(now time.Time) time.Time {
+	for range 4 { // when the clock skips the end, it may come out in the quiet hours of the next day
+		end := q.end(now)
+		if end.Equal(now) {
+			break
+		}
+		now = end
+	}
+	return now
+}
+
+func (q QuietHours) end(now time.Time) time.Time {
 	if q.Zone == nil || q.From == q.To {
 		return now
 	}
@@ -114,8 +125,8 @@ func (q QuietHours) End(now time.Time) time.Time {
 	}
 	y, m, d := local.Date()
 	end := time.Date(y, m, d+days, int(q.To)/60, int(q.To)%60, 0, 0, q.Zone)
-	if !end.After(now) { // an hour that the clock went through twice
-		end = now.Add(time.Minute).Truncate(time.Minute)
+	for !end.After(now) { // an hour that the clock goes through twice
+		end = end.Add(time.Hour)
 	}
 	return end
 }

@@ -38,8 +38,9 @@ func TestQuietHoursEnd(t *testing.T) {
 		{night, "2026-03-10 22:00:00", "2026-03-11 08:00:00"},
 		{night, "2026-03-11 07:59:59", "2026-03-11 08:00:00"},
 		{night, "2026-03-11 08:00:00", "2026-03-11 08:00:00"},
-		{night, "2026-03-28 23:00:00", "2026-03-29 08:00:00"}, // the clock goes forward: an hour less
-		{night, "2026-10-24 23:00:00", "2026-10-25 08:00:00"}, // and back: an hour more
+		{night, "2026-03-28 23:00:00", "2026-03-29 08:00:00"},                                                           // the clock goes forward: an hour less
+		{night, "2026-10-24 23:00:00", "2026-10-25 08:00:00"},                                                           // and back: an hour more
+		{gateway.QuietHours{From: 2*60 + 1, To: 2 * 60, Zone: berlin(t)}, "2026-03-28 12:00:00", "2026-03-30 02:00:00"}, // no two o'clock
 		{siesta, "2026-03-10 12:59:00", "2026-03-10 12:59:00"},
 		{siesta, "2026-03-10 14:00:00", "2026-03-10 15:30:00"},
 		{gateway.QuietHours{}, "2026-03-10 23:00:00", "2026-03-10 23:00:00"},
@@ -78,7 +79,8 @@ func TestPacedSendsKeepEveryCap(t *testing.T) {
 				To:   gateway.ClockTime(rapid.IntRange(0, 1439).Draw(t, "to")), Zone: zone,
 			}
 		}
-		now := time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC).Add(time.Duration(rapid.IntRange(0, 86_400).Draw(t, "start")) * time.Second)
+		month := rapid.SampledFrom([]time.Month{time.March, time.October}).Draw(t, "month") // the clock is changed in both
+		now := time.Date(2026, month, 24, 12, 0, 0, 0, time.UTC).Add(time.Duration(rapid.IntRange(0, 2*86_400).Draw(t, "start")) * time.Second)
 		var pace gateway.Pace
 		var all []time.Time
 		for range 200 {
