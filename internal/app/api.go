@@ -8,10 +8,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/wapro/hub/docs"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi"
+	"github.com/wapro/hub/internal/httpapi/spec"
 	"github.com/wapro/hub/internal/intake"
 	"github.com/wapro/hub/internal/media"
+	"github.com/wapro/hub/internal/webui"
 )
 
 // serveAPI connects the HTTP API to the rooms behind it and lets requests in.
@@ -23,19 +26,28 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	accepting := intake.New(intake.Deps{Store: h.database, Queue: h.tickets, Media: h.blobs, Log: h.log})
 	h.onStop("tickets", briefStop, accepting.Flush)
 	server, err := httpapi.New(httpapi.Deps{ //nolint:contextcheck // each request brings its own
-		Store:   h.commanded(),
-		Intake:  accepting,
-		Ledger:  h.ledger,
-		Media:   base64Files{h.blobs},
-		Tenants: tenants{h},
-		Bulks:   h.bulks,
-		Log:     h.log,
-		Sandbox: sandbox,
-		Options: httpapi.Options{Pacing: pacing(h.cfg.Mode()), KeyLock: h.opts.KeyLock},
+		Store:       h.commanded(),
+		Intake:      accepting,
+		Ledger:      h.ledger,
+		Media:       base64Files{h.blobs},
+		Tenants:     tenants{h},
+		Bulks:       h.bulks,
+		Log:         h.log,
+		WebSessions: h.store,
+		Sandbox:     sandbox,
+		Options:     httpapi.Options{Pacing: pacing(h.cfg.Mode()), KeyLock: h.opts.KeyLock},
 	})
 	if err != nil {
 		return err
 	}
+	pages, err := webui.New(webui.Deps{
+		API: server.Handler(), Sessions: server, Cookie: httpapi.SessionCookie,
+		Description: spec.JSON(), Errors: docs.Errors(), Statuses: docs.Statuses(), Sandbox: h.simulator != nil, Log: h.log,
+	})
+	if err != nil {
+		return fmt.Errorf("make the pages: %w", err)
+	}
+	server.Front(pages)
 	h.httpAddr, err = h.listen(ctx, "requests", h.cfg.HTTPAddr, server.Serve, server.Stop)
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -22,11 +23,7 @@ const maxCachedKeys = 4096
 // A tenant's key learns of other tenants only that they are not its own: the answer and the work are the same whether
 // or not they exist (I7).
 func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation) (gateway.Tenant, error) {
-	secret := c.Request().Header.Get(headerAPIKey)
-	if secret == "" {
-		return gateway.Tenant{}, gateway.Errorf(gateway.CodeUnauthorized, "the header x-api-key is missing")
-	}
-	who, err := s.credential(ctx, gateway.HashKey(secret))
+	who, err := s.caller(ctx, c.Request())
 	if err != nil {
 		return gateway.Tenant{}, err
 	}
@@ -55,6 +52,14 @@ func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation)
 	return tenant, nil
 }
 
+// caller is whose key the request carries, or who signed in where it comes from.
+func (s *Server) caller(ctx context.Context, r *http.Request) (*credential, error) {
+	if secret := r.Header.Get(headerAPIKey); secret != "" {
+		return s.credential(ctx, gateway.HashKey(secret))
+	}
+	return s.fromCookie(ctx, r)
+}
+
 // credential finds the live key with this hash.
 func (s *Server) credential(ctx context.Context, hash [32]byte) (*credential, error) {
 	if who := s.keys.get(hash); who != nil {
@@ -72,7 +77,11 @@ func (s *Server) credential(ctx context.Context, hash [32]byte) (*credential, er
 			return who, nil
 		}
 	}
-	return nil, gateway.Errorf(gateway.CodeUnauthorized, "this x-api-key is not known")
+	return nil, unknownKey()
+}
+
+func unknownKey() error {
+	return gateway.Errorf(gateway.CodeUnauthorized, "this x-api-key is not known")
 }
 
 // ownTenant returns the tenant with this id if the key is its own. Once a key's tenant is known, other ids are refused
@@ -101,12 +110,13 @@ func (s *Server) ownTenant(ctx context.Context, who *credential, id string) (gat
 
 // credential is a known key; tenant is filled in by its first rightful use.
 type credential struct {
-	key    gateway.APIKey
-	tenant *gateway.Tenant
-	until  time.Time
+	key      gateway.APIKey
+	tenant   *gateway.Tenant
+	tenantID string // of a web session: of the key's tenant
+	until    time.Time
 }
 
-// keyCache spares the store a look at every request. Only what was found is kept, briefly; a revocation in this process
+// keyCache spares the store a look at every request, of keys and of web sessions. Only what was found is kept, briefly; a revocation in this process
 // clears it, one in another process is noticed after the time to live.
 type keyCache struct {
 	ttl   time.Duration

@@ -89,7 +89,7 @@ type Tenants interface {
 	Delete(ctx context.Context, t gateway.Tenant) error
 }
 
-// Deps are what the API needs. All but Sandbox are required.
+// Deps are what the API needs. All but WebSessions and Sandbox are required.
 type Deps struct {
 	Store   Store
 	Intake  Intake
@@ -98,6 +98,8 @@ type Deps struct {
 	Tenants Tenants
 	Bulks   Bulks
 	Log     *slog.Logger
+	// WebSessions lets browsers that signed in call the API with a cookie instead of a key; nil: none may.
+	WebSessions WebSessions
 	// Sandbox serves the /sandbox routes behind the admin key; nil: there are none.
 	Sandbox http.Handler
 	Options Options

@@ -82,7 +82,7 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 		Bulks: bulk.New(bulk.Deps{
 			Store: h.fault, Ledger: h.ledger, Media: files, ParseRecipient: intake.ParseRecipient, Dir: dir, Log: log,
 		}),
-		Ledger: h.ledger, Media: blobs{files}, Tenants: tenants{db}, Log: log, Sandbox: set.sandbox, Options: set.options,
+		Ledger: h.ledger, Media: blobs{files}, Tenants: tenants{db}, Log: log, WebSessions: db, Sandbox: set.sandbox, Options: set.options,
 	})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -46,7 +46,10 @@ type Server struct {
 	tenants Tenants
 	bulks   Bulks
 	log     *slog.Logger
-	opts    Options
+
+	sessions   WebSessions                 // nil: a cookie opens nothing
+	sameOrigin *http.CrossOriginProtection // of requests that a cookie opens
+	opts       Options
 
 	echo     *echo.Echo
 	http     *http.Server
@@ -69,7 +72,7 @@ func New(deps Deps) (*Server, error) {
 	opts := deps.Options.withDefaults()
 	s := &Server{
 		store: deps.Store, intake: deps.Intake, ledger: deps.Ledger, media: deps.Media, tenants: deps.Tenants, bulks: deps.Bulks,
-		log: deps.Log, opts: opts,
+		log: deps.Log, sessions: deps.WebSessions, sameOrigin: http.NewCrossOriginProtection(), opts: opts,
 		echo:     echo.New(),
 		keys:     newKeyCache(opts.KeyCacheTTL, opts.Clock),
 		streams:  make(chan struct{}, opts.MaxStreams),
@@ -98,6 +101,9 @@ func New(deps Deps) (*Server, error) {
 
 // Handler is the API without its listener. Waits and streams in it end with Stop.
 func (s *Server) Handler() http.Handler { return s.echo }
+
+// Front puts pages before the API: they get every request first and hand on what is not theirs. It is called before Serve.
+func (s *Server) Front(pages http.Handler) { s.http.Handler = pages }
 
 // Serve answers on l until Stop; it returns nil then.
 func (s *Server) Serve(l net.Listener) error {

@@ -50,6 +50,7 @@ func Run(t *testing.T, open Opener) {
 		{"ReleasesAndCancelsRace", testReleaseRace},
 		{"InFlightElsewhere", testInFlightElsewhere},
 		{"OptOutsAreKeptPerTenant", testOptOuts},
+		{"WebSessionsEndWithTheirKey", testWebSessions},
 		{"AheadCountsWhatGoesBefore", testAhead},
 		{"NextRecipientsComeInOrder", testNextRecipients},
 		{"LeasesAreExclusive", testLeases},

@@ -1,0 +1,13 @@
+-- +goose Up
+-- Browsers that signed in with a key; they lose their session with it.
+CREATE TABLE web_sessions (
+    token_hash BLOB NOT NULL PRIMARY KEY, -- of the cookie
+    key_id     TEXT NOT NULL REFERENCES api_keys ON DELETE CASCADE,
+    opened_at  INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL -- moves with use
+) WITHOUT ROWID;
+CREATE INDEX web_sessions_key ON web_sessions (key_id, expires_at);
+CREATE INDEX web_sessions_expiry ON web_sessions (expires_at);
+
+-- +goose Down
+DROP TABLE web_sessions;
