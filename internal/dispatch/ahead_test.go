@@ -93,7 +93,7 @@ func TestNobodyIsAskedAboutWhileFirstContactsAreRestricted(t *testing.T) {
 	w.expectSent(known)
 	before := len(w.asked())
 	must(t, w.SetRestriction(t.Context(), w.fence, gateway.Restriction{
-		Kind: gateway.RestrictionFirstContacts, Count: gateway.RestrictionFirm, Until: w.clock().Add(time.Hour),
+		Kind: gateway.RestrictionFirstContacts, Count: gateway.RestrictionFirm, Until: w.Now().Add(time.Hour),
 	}))
 	var replies []*gateway.Message
 	for range 30 {
@@ -115,7 +115,7 @@ func TestARefusedQuestionRestrictsTheNumberAndHoldsNothingUp(t *testing.T) {
 	waiting := w.backlog(30)
 	w.expectSent(waiting[0])
 	r := w.restriction()
-	if r.Kind != gateway.RestrictionFirstContacts || r.Code != gateway.CodeRateOverLimit || !r.Until.Equal(w.clock().Add(time.Hour)) {
+	if r.Kind != gateway.RestrictionFirstContacts || r.Code != gateway.CodeRateOverLimit || !r.Until.Equal(w.Now().Add(time.Hour)) {
 		t.Fatalf("the number's restriction is %+v", r)
 	}
 	if v := w.handle(waiting[1]); v.Kind != gateway.VerdictRetry {

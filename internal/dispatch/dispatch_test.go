@@ -96,7 +96,7 @@ func TestEveryCauseHasItsOutcome(t *testing.T) {
 			if stored.InFlight != "" {
 				t.Error("still in hand")
 			}
-			if verdict.Kind == gateway.VerdictRetry && !stored.NextAttemptAt.Equal(w.clock().Add(verdict.Delay)) {
+			if verdict.Kind == gateway.VerdictRetry && !stored.NextAttemptAt.Equal(w.Now().Add(verdict.Delay)) {
 				t.Errorf("the ticket comes after %v, the message at %v", verdict.Delay, stored.NextAttemptAt)
 			}
 		})
@@ -132,7 +132,7 @@ func TestBackoffDoublesToItsCapAndAttemptsRunOut(t *testing.T) {
 		if early := w.handle(m); early.Kind != gateway.VerdictDone || w.sends() != i+1 {
 			t.Fatalf("attempt %d: sent before it was due", i+1)
 		}
-		w.advance(v.Delay)
+		w.Advance(v.Delay)
 	}
 	if v := w.handle(m); v.Kind != gateway.VerdictDone {
 		t.Fatalf("last attempt: %+v", v)
@@ -151,11 +151,11 @@ func TestNoAttemptIsPlannedBeyondTheEnd(t *testing.T) {
 	if v.Delay != time.Hour {
 		t.Fatalf("held for %v", v.Delay)
 	}
-	w.advance(m.ExpiresAt.Sub(w.clock()) - time.Minute)
+	w.Advance(m.ExpiresAt.Sub(w.Now()) - time.Minute)
 	if v = w.handle(m); v.Kind != gateway.VerdictRetry || v.Delay != time.Minute {
 		t.Fatalf("%+v, but it expires in a minute", v)
 	}
-	w.advance(time.Minute)
+	w.Advance(time.Minute)
 	sends := w.sends()
 	if v = w.handle(m); v.Kind != gateway.VerdictDone || w.sends() != sends {
 		t.Fatalf("%+v after %d sends", v, w.sends()-sends)

@@ -43,7 +43,7 @@ func TestTwoDeathsMakeAMessageAlone(t *testing.T) {
 	w.answer(func(_ context.Context, m *gateway.Message) (gateway.Sent, error) {
 		sending <- m.ID
 		<-goOn
-		return gateway.Sent{RecipientJID: gateway.UserJID(m.To), At: w.clock()}, nil
+		return gateway.Sent{RecipientJID: gateway.UserJID(m.To), At: w.Now()}, nil
 	})
 	handle := func(fence gateway.Fence, m *gateway.Message) chan gateway.Verdict {
 		verdict := make(chan gateway.Verdict, 1)
@@ -112,7 +112,7 @@ func TestWhoWaitsToBeAloneGoesBeforeNewcomers(t *testing.T) {
 			sending <- m.ID
 			<-goOn
 		}
-		return gateway.Sent{RecipientJID: gateway.UserJID(m.To), At: w.clock()}, nil
+		return gateway.Sent{RecipientJID: gateway.UserJID(m.To), At: w.Now()}, nil
 	})
 	done := make(chan gateway.Verdict, 2)
 	handle := func(fence gateway.Fence, m *gateway.Message) gateway.Verdict {

@@ -17,12 +17,14 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/fakeclock"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a dispatcher over a real store and ledger, with a scripted session and a clock that stands still.
 type world struct {
+	*fakeclock.Clock
 	*dispatch.Dispatcher
 	t      *testing.T
 	store  *store.Store
@@ -34,7 +36,6 @@ type world struct {
 	log    bytes.Buffer
 
 	mu   sync.Mutex
-	now  time.Time
 	send func(context.Context, *gateway.Message) (gateway.Sent, error)
 	sent []string // ids of messages handed to the session
 
@@ -49,9 +50,9 @@ func newWorld(t *testing.T) *world {
 
 func newWorldWith(t *testing.T, options dispatch.Options) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), queue: &delayed{}}
+	w := &world{t: t, Clock: fakeclock.At(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), queue: &delayed{}}
 	var err error
-	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{Clock: w.clock})
+	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{Clock: w.Now})
 	must(t, err)
 	t.Cleanup(func() { must(t, w.store.Close()) })
 	w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
@@ -59,28 +60,16 @@ func newWorldWith(t *testing.T, options dispatch.Options) *world {
 	sessions, err := w.store.AcquireSessions(t.Context(), "worker", time.Minute, 10)
 	must(t, err)
 	w.fence = sessions[0].Fence()
-	w.ledger = &brokenLedger{Ledger: ledger.New(w.store, w.clock)}
+	w.ledger = &brokenLedger{Ledger: ledger.New(w.store, w.Now)}
 	options.SendTimeout, options.StorePause = 5*time.Second, 5*time.Millisecond
 	w.Dispatcher = dispatch.New(dispatch.Deps{
-		Ledger: w.ledger, Sender: w, Sessions: w, Contacts: w.store, Paces: w.store, Queue: w.queue, Clock: w.clock,
+		Ledger: w.ledger, Sender: w, Sessions: w, Contacts: w.store, Paces: w.store, Queue: w.queue, Clock: w.Now,
 		Rand:    func() float64 { return 0.5 },
 		Log:     slog.New(slog.NewJSONHandler(&w.log, nil)),
 		Options: options,
 	})
 	w.succeed()
 	return w
-}
-
-func (w *world) clock() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.now
-}
-
-func (w *world) advance(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
 }
 
 // Send is the scripted session.
@@ -116,7 +105,7 @@ func (w *world) succeed() {
 		if !gateway.IsJID(to) {
 			to = gateway.UserJID(to)
 		}
-		return gateway.Sent{RecipientJID: to, At: w.clock()}, nil
+		return gateway.Sent{RecipientJID: to, At: w.Now()}, nil
 	})
 }
 
@@ -166,7 +155,7 @@ func (w *world) newMessage(tenant gateway.Tenant, to string) *gateway.Message {
 	return &gateway.Message{
 		ID: fmt.Sprintf("m%03d", w.made), TenantKey: tenant.Key, TenantID: tenant.ID, To: to,
 		Type: gateway.TypeText, Text: "hello", Priority: gateway.PriorityNormal, WhatsAppID: fmt.Sprintf("3EB0%03d", w.made),
-		Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, CreatedAt: w.clock(), ExpiresAt: w.clock().Add(100 * time.Hour),
+		Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, CreatedAt: w.Now(), ExpiresAt: w.Now().Add(100 * time.Hour),
 	}
 }
 

@@ -15,7 +15,7 @@ func (w *world) choose(c gateway.PacingChoice) {
 	w.t.Helper()
 	_, err := w.store.UpdateSettings(w.t.Context(), w.tenant.Key, func(s *gateway.Settings) { s.Pacing = c })
 	must(w.t, err)
-	w.advance(2 * time.Second)
+	w.Advance(2 * time.Second)
 }
 
 func (w *world) acceptIn(lane gateway.Priority, to string) *gateway.Message {
@@ -44,15 +44,15 @@ func TestADelayLetsLowerLanesRestAndHighOnesGo(t *testing.T) {
 	if got := w.stored(second); got.Status != gateway.StatusQueued || got.Attempts != 0 {
 		t.Errorf("it was claimed: %s", got.Status)
 	}
-	w.advance(15 * time.Second)
+	w.Advance(15 * time.Second)
 	if v := w.handle(high); v.Kind != gateway.VerdictDone || w.stored(high).Status != gateway.StatusSent {
 		t.Fatalf("verdict %+v", v)
 	}
-	w.advance(19 * time.Second) // the delay counts from the high one
+	w.Advance(19 * time.Second) // the delay counts from the high one
 	if v := w.handle(second); v.Kind != gateway.VerdictGiveBack || v.Rest.For != time.Second {
 		t.Fatalf("verdict %+v", v)
 	}
-	w.advance(time.Second)
+	w.Advance(time.Second)
 	if v := w.handle(second); v.Kind != gateway.VerdictDone || w.stored(second).Status != gateway.StatusSent {
 		t.Fatalf("verdict %+v", v)
 	}
@@ -67,7 +67,7 @@ func TestCapsSurviveARestart(t *testing.T) {
 		if v := w.handle(w.accept(alice)); v.Kind != gateway.VerdictDone {
 			t.Fatalf("verdict %+v", v)
 		}
-		w.advance(10 * time.Minute)
+		w.Advance(10 * time.Minute)
 	}
 	high := w.acceptIn(gateway.PriorityHigh, bob)
 	for range 2 {
@@ -77,7 +77,7 @@ func TestCapsSurviveARestart(t *testing.T) {
 		}
 		w.restart()
 	}
-	w.advance(40 * time.Minute)
+	w.Advance(40 * time.Minute)
 	if v := w.handle(high); v.Kind != gateway.VerdictDone || w.stored(high).Status != gateway.StatusSent {
 		t.Fatalf("verdict %+v", v)
 	}
@@ -102,8 +102,8 @@ func TestTheCapOfFirstContactsHoldsStrangersOnly(t *testing.T) {
 	w := newWorld(t)
 	w.choose(gateway.PacingChoice{FirstContactsPerDay: of(1)})
 	w.handle(w.accept(alice))
-	begun := w.clock()
-	w.advance(time.Hour)
+	begun := w.Now()
+	w.Advance(time.Hour)
 	stranger := w.accept(bob)
 	if v := w.handle(stranger); v.Kind != gateway.VerdictRetry || v.Delay != 23*time.Hour {
 		t.Fatalf("verdict %+v", v)
@@ -121,7 +121,7 @@ func TestTheCapOfFirstContactsHoldsStrangersOnly(t *testing.T) {
 	if v := w.handle(other); v.Kind != gateway.VerdictRetry || w.stored(other).Phase != gateway.PhaseHeld {
 		t.Errorf("after a restart: %+v", v)
 	}
-	w.advance(23 * time.Hour)
+	w.Advance(23 * time.Hour)
 	if v := w.handle(stranger); v.Kind != gateway.VerdictDone || w.stored(stranger).Status != gateway.StatusSent {
 		t.Errorf("the next day: %+v", v)
 	}
@@ -134,11 +134,11 @@ func TestHeldStrangersDoNotComeBackTogether(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.choose(gateway.PacingChoice{FirstContactsPerDay: of(2)})
-	begun := w.clock()
+	begun := w.Now()
 	w.handle(w.accept("4915550000100"))
-	w.advance(time.Hour)
+	w.Advance(time.Hour)
 	w.handle(w.accept("4915550000101"))
-	w.advance(time.Hour)
+	w.Advance(time.Hour)
 	for i, want := range []time.Duration{24, 25, 48, 49, 72} {
 		m := w.accept(fmt.Sprintf("49155500002%02d", i))
 		w.handle(m)
@@ -167,7 +167,7 @@ func TestWhatIsHeldOfAStoppedBulkIsNotSent(t *testing.T) {
 		if canceled {
 			b.Status = gateway.BulkCanceled
 		}
-		w.advance(aDay)
+		w.Advance(aDay)
 		sends := w.sends()
 		w.handle(m)
 		got := w.stored(m)
@@ -218,7 +218,7 @@ func TestQuietHoursLetOnlyHighPriorityPass(t *testing.T) {
 	if v := w.handle(high); v.Kind != gateway.VerdictDone || w.stored(high).Status != gateway.StatusSent {
 		t.Errorf("high priority: %+v", v)
 	}
-	w.advance(time.Hour)
+	w.Advance(time.Hour)
 	if v := w.handle(normal); v.Kind != gateway.VerdictDone || w.stored(normal).Status != gateway.StatusSent {
 		t.Errorf("afterwards: %+v", v)
 	}
@@ -227,7 +227,7 @@ func TestQuietHoursLetOnlyHighPriorityPass(t *testing.T) {
 func TestWhoOptedOutGetsNoBulkMessage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	_, err := w.store.AddOptOuts(t.Context(), w.tenant.Key, []gateway.OptOut{{Recipient: alice, Source: gateway.OptOutByAPI, CreatedAt: w.clock()}})
+	_, err := w.store.AddOptOuts(t.Context(), w.tenant.Key, []gateway.OptOut{{Recipient: alice, Source: gateway.OptOutByAPI, CreatedAt: w.Now()}})
 	must(t, err)
 	w.made++
 	bulk := w.newMessage(w.tenant, alice+"@"+gateway.ServerUser)

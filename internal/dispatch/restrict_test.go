@@ -38,7 +38,7 @@ func TestOneUnwillingRecipientCostsOnlyItsOwnMessage(t *testing.T) {
 	w.fail(ack463())
 	first := w.accept(alice)
 	w.expectHeld(first, time.Hour)
-	if r := w.restriction(); r.Kind != gateway.RestrictionFirstContacts || r.Count != 1 || !r.Until.Equal(w.clock().Add(time.Hour)) {
+	if r := w.restriction(); r.Kind != gateway.RestrictionFirstContacts || r.Count != 1 || !r.Until.Equal(w.Now().Add(time.Hour)) {
 		t.Fatalf("restriction %+v", r)
 	}
 
@@ -58,13 +58,13 @@ func TestOneUnwillingRecipientCostsOnlyItsOwnMessage(t *testing.T) {
 
 	// The hold doubles with each refusal.
 	w.fail(ack463())
-	w.advance(time.Hour)
+	w.Advance(time.Hour)
 	w.expectHeld(first, time.Hour)
-	w.advance(time.Hour)
+	w.Advance(time.Hour)
 	w.expectHeld(first, 2*time.Hour)
-	w.advance(2 * time.Hour)
+	w.Advance(2 * time.Hour)
 	w.expectHeld(first, 4*time.Hour)
-	w.advance(40 * time.Hour)
+	w.Advance(40 * time.Hour)
 	w.expectHeld(first, 24*time.Hour)
 }
 
@@ -96,7 +96,7 @@ func TestTwoRefusalsRestrictTheNumberUntilAProbeSucceeds(t *testing.T) {
 	}
 
 	// One probe after its end: a further refusal doubles it.
-	w.advance(time.Hour)
+	w.Advance(time.Hour)
 	w.fail(ack463())
 	w.expectHeld(stranger, 2*time.Hour)
 	sends = w.sends()
@@ -104,7 +104,7 @@ func TestTwoRefusalsRestrictTheNumberUntilAProbeSucceeds(t *testing.T) {
 	if r := w.restriction(); r.Count != 3 || w.sends() != sends {
 		t.Fatalf("restriction %+v after %d more sends", r, w.sends()-sends)
 	}
-	w.advance(2 * time.Hour)
+	w.Advance(2 * time.Hour)
 	w.succeed()
 	w.expectSent(stranger)
 	if r := w.restriction(); r.Kind != gateway.RestrictionNone {
@@ -129,7 +129,7 @@ func TestAnAnnouncedEndCounts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	e := ack463()
-	e.Until = w.clock().Add(37 * time.Minute)
+	e.Until = w.Now().Add(37 * time.Minute)
 	w.fail(e)
 	w.expectHeld(w.accept(alice), 37*time.Minute)
 	w.expectHeld(w.accept(bob), 37*time.Minute)
@@ -154,7 +154,7 @@ func TestAfterARestartASingleRefusalIsStillSingle(t *testing.T) {
 	w := newWorld(t)
 	// As an earlier process left it.
 	must(t, w.SetRestriction(t.Context(), w.fence, gateway.Restriction{
-		Kind: gateway.RestrictionFirstContacts, Until: w.clock().Add(time.Hour), Count: 1,
+		Kind: gateway.RestrictionFirstContacts, Until: w.Now().Add(time.Hour), Count: 1,
 	}))
 	w.fail(ack463())
 	w.expectHeld(w.accept(alice), time.Hour)
@@ -204,7 +204,7 @@ func TestARestrictionIsKnownToTheNextProcess(t *testing.T) {
 		t.Fatalf("restriction %+v", r)
 	}
 
-	w.advance(2 * time.Hour)
+	w.Advance(2 * time.Hour)
 	w.succeed()
 	w.expectSent(w.accept(carol))
 	w.fail(gateway.SendError{Cause: gateway.CauseIQ, Server: 429})

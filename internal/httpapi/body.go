@@ -156,21 +156,20 @@ func instant(d *strictjson.Decoder, to *time.Time) error {
 	return nil
 }
 
-// option reads the fields that every kind of message has and reports whether name is one of them.
-func option(d *strictjson.Decoder, name string, to *gateway.SendOptions) (known bool, err error) {
+// option reads one of the fields that every kind of message has. Any other name is an unknown field.
+func option(d *strictjson.Decoder, name string, to *gateway.SendOptions) error {
 	switch name {
 	case "priority":
-		err = optional(d, (*string)(&to.Priority), maxKeyword, gateway.CodeInvalidBody)
+		return optional(d, (*string)(&to.Priority), maxKeyword, gateway.CodeInvalidBody)
 	case "sendAt":
-		err = instant(d, &to.SendAt)
+		return instant(d, &to.SendAt)
 	case "expiresAt":
-		err = instant(d, &to.ExpiresAt)
+		return instant(d, &to.ExpiresAt)
 	case "reference":
-		err = optional(d, &to.Reference, gateway.MaxReferenceBytes, gateway.CodeInvalidBody)
+		return optional(d, &to.Reference, gateway.MaxReferenceBytes, gateway.CodeInvalidBody)
 	default:
-		return false, nil
+		return d.UnknownField()
 	}
-	return true, err
 }
 
 func missing(pointer string) error {

@@ -79,11 +79,7 @@ func (s *Server) decodeBulk(c echo.Context, body *hashedBody, req *gateway.BulkR
 			}
 			return err
 		}
-		known, err := option(d, name, &req.SendOptions)
-		if !known {
-			return d.UnknownField()
-		}
-		return err
+		return option(d, name, &req.SendOptions)
 	})
 	switch {
 	case err != nil:

@@ -58,11 +58,7 @@ func (s *Server) decodeMedia(c echo.Context, body *hashedBody, req *gateway.Medi
 			media = true
 			return s.decodeFile(c.Request().Context(), d, req)
 		}
-		known, err := option(d, name, &req.SendOptions)
-		if !known {
-			return d.UnknownField()
-		}
-		return err
+		return option(d, name, &req.SendOptions)
 	})
 	switch {
 	case err != nil:

@@ -44,11 +44,7 @@ func decodeText(d *strictjson.Decoder, req *gateway.TextRequest) error {
 			text = true
 			return required(d, &req.Text, gateway.MaxTextBytes, gateway.CodeInvalidMessage)
 		}
-		known, err := option(d, name, &req.SendOptions)
-		if !known {
-			return d.UnknownField()
-		}
-		return err
+		return option(d, name, &req.SendOptions)
 	})
 	switch {
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/fakeclock"
 )
 
 const (
@@ -23,40 +24,26 @@ const (
 
 // world is a ledger over a real store with one tenant, whose session "worker" owns.
 type world struct {
+	*fakeclock.Clock
 	*ledger.Ledger
 	t      *testing.T
 	store  *store.Store
 	tenant gateway.Tenant
 	fence  gateway.Fence
 	made   int
-
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (w *world) clock() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.now
-}
-
-func (w *world) advance(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, Clock: fakeclock.At(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
 	var err error
-	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{Clock: w.clock})
+	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{Clock: w.Now})
 	must(t, err)
 	t.Cleanup(func() { must(t, w.store.Close()) })
 	w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
 	must(t, err)
 	w.fence = w.acquire("worker")
-	w.Ledger = ledger.New(w.store, w.clock)
+	w.Ledger = ledger.New(w.store, w.Now)
 	return w
 }
 
@@ -76,7 +63,7 @@ func (w *world) accept(change func(*gateway.Message)) *gateway.Message {
 	m := &gateway.Message{
 		ID: fmt.Sprintf("m%03d", w.made), TenantKey: w.tenant.Key, TenantID: w.tenant.ID, To: "4915550000001",
 		Type: gateway.TypeText, Text: "hello", Priority: gateway.PriorityNormal, WhatsAppID: fmt.Sprintf("3EB0%03d", w.made),
-		Status: gateway.StatusQueued, CreatedAt: w.clock(), ExpiresAt: w.clock().Add(time.Hour),
+		Status: gateway.StatusQueued, CreatedAt: w.Now(), ExpiresAt: w.Now().Add(time.Hour),
 	}
 	if change != nil {
 		change(m)
@@ -146,12 +133,12 @@ func TestMessageGoesItsWholeWay(t *testing.T) {
 		t.Fatalf("claimed %+v", claimed)
 	}
 	w.record(m, gateway.Outcome{
-		Kind: gateway.OutcomeRetry, RetryAt: w.clock().Add(time.Second), Failure: gateway.Failure{Code: gateway.CodeTimeout, Message: "No answer."},
+		Kind: gateway.OutcomeRetry, RetryAt: w.Now().Add(time.Second), Failure: gateway.Failure{Code: gateway.CodeTimeout, Message: "No answer."},
 	})
 	if again := w.claim(m); again != nil {
 		t.Fatalf("claimed before its time: %+v", again)
 	}
-	w.advance(time.Second)
+	w.Advance(time.Second)
 	if again := w.claim(m); again == nil || again.Attempts != 2 {
 		t.Fatalf("claimed %+v", again)
 	}
@@ -200,15 +187,15 @@ func TestRecordMayBeRepeatedAfterALostAnswer(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			o := o
-			o.RetryAt = w.clock().Add(time.Minute)
+			o.RetryAt = w.Now().Add(time.Minute)
 			m := w.accept(nil)
 			w.claim(m)
-			l := ledger.New(&forgetful{Store: w.store, lose: 1}, w.clock)
+			l := ledger.New(&forgetful{Store: w.store, lose: 1}, w.Now)
 			if _, err := l.Record(t.Context(), w.fence, m.ID, o); !errors.Is(err, errLost) {
 				t.Fatalf("got %v", err)
 			}
 			first, history := w.read(m), w.history(m)
-			w.advance(time.Second)
+			w.Advance(time.Second)
 			got, err := l.Record(t.Context(), w.fence, m.ID, o)
 			must(t, err)
 			if got.Status != first.Status || got.Attempts != first.Attempts || got.Phase != first.Phase ||
@@ -293,10 +280,10 @@ func TestClaimPassesOverWhatIsTooLate(t *testing.T) {
 	w := newWorld(t)
 	var late []*gateway.Message
 	for range 3 {
-		late = append(late, w.accept(func(m *gateway.Message) { m.ExpiresAt = w.clock().Add(time.Minute) }))
+		late = append(late, w.accept(func(m *gateway.Message) { m.ExpiresAt = w.Now().Add(time.Minute) }))
 	}
 	m := w.accept(nil)
-	w.advance(2 * time.Minute)
+	w.Advance(2 * time.Minute)
 	if got := w.claim(m); got == nil || got.ID != m.ID {
 		t.Fatalf("claimed %+v", got)
 	}
@@ -305,8 +292,8 @@ func TestClaimPassesOverWhatIsTooLate(t *testing.T) {
 			t.Fatalf("too late: %+v", got)
 		}
 	}
-	last := w.accept(func(m *gateway.Message) { m.ExpiresAt = w.clock().Add(time.Minute) })
-	w.advance(time.Minute)
+	last := w.accept(func(m *gateway.Message) { m.ExpiresAt = w.Now().Add(time.Minute) })
+	w.Advance(time.Minute)
 	if got := w.claim(last); got != nil {
 		t.Fatalf("claimed what is too late: %+v", got)
 	}
@@ -443,9 +430,9 @@ func TestClaimThatIsNotDueByOurClockIsNothingToDo(t *testing.T) {
 	w := newWorld(t)
 	m := w.accept(nil)
 	w.claim(m)
-	w.record(m, gateway.Outcome{Kind: gateway.OutcomeRetry, RetryAt: w.clock().Add(time.Second)})
-	slow := ledger.New(w.store, func() time.Time { return w.clock().Add(-time.Minute) })
-	w.advance(time.Second)
+	w.record(m, gateway.Outcome{Kind: gateway.OutcomeRetry, RetryAt: w.Now().Add(time.Second)})
+	slow := ledger.New(w.store, func() time.Time { return w.Now().Add(-time.Minute) })
+	w.Advance(time.Second)
 	if got, err := slow.Claim(t.Context(), w.fence, ticket(m), w.fence.Owner); got != nil || err != nil {
 		t.Fatalf("got %+v, %v", got, err)
 	}

@@ -28,10 +28,10 @@ func TestPurgeEndsALongBacklogStepByStep(t *testing.T) {
 		batch[i] = &gateway.Message{
 			ID: fmt.Sprintf("b%03d", i), TenantKey: w.tenant.Key, TenantID: w.tenant.ID, To: "4915550000001", Type: gateway.TypeText,
 			Text: "hello", Priority: gateway.Priorities()[i%3], WhatsAppID: fmt.Sprintf("3EB1%03d", i),
-			Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, CreatedAt: w.clock(), ExpiresAt: w.clock().Add(time.Hour),
+			Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, CreatedAt: w.Now(), ExpiresAt: w.Now().Add(time.Hour),
 		}
 		if i%5 == 0 {
-			batch[i].Status, batch[i].Phase, batch[i].SendAt = gateway.StatusScheduled, gateway.PhaseSchedule, w.clock().Add(time.Minute)
+			batch[i].Status, batch[i].Phase, batch[i].SendAt = gateway.StatusScheduled, gateway.PhaseSchedule, w.Now().Add(time.Minute)
 		}
 	}
 	must(t, w.store.Accept(ctx, batch, nil))
@@ -70,9 +70,9 @@ func TestDisownEndsOnlyWhatAnotherNumberMayHaveDelivered(t *testing.T) {
 	w := newWorld(t)
 	uncertain, refused, waiting := w.accept(nil), w.accept(nil), w.accept(nil)
 	w.claim(uncertain)
-	w.record(uncertain, gateway.Outcome{Kind: gateway.OutcomeRetry, OnWire: true, RetryAt: w.clock().Add(time.Minute)})
+	w.record(uncertain, gateway.Outcome{Kind: gateway.OutcomeRetry, OnWire: true, RetryAt: w.Now().Add(time.Minute)})
 	w.claim(refused)
-	w.record(refused, gateway.Outcome{Kind: gateway.OutcomeRetry, RetryAt: w.clock().Add(time.Minute)})
+	w.record(refused, gateway.Outcome{Kind: gateway.OutcomeRetry, RetryAt: w.Now().Add(time.Minute)})
 	if got, err := w.Disown(t.Context(), w.tenant.Key); err != nil || got != (gateway.Purged{Unknown: 1}) {
 		t.Fatalf("ended %+v, %v", got, err)
 	}

@@ -57,7 +57,7 @@ func TestOrderSurvivesAQueueThatForgets(t *testing.T) {
 		}
 		ticket, ok := w.queue.pop()
 		if !ok {
-			w.advance(time.Second)
+			w.Advance(time.Second)
 			w.takeOver()
 			continue
 		}
@@ -75,13 +75,13 @@ func TestOrderSurvivesAQueueThatForgets(t *testing.T) {
 		failure := gateway.Failure{Code: gateway.CodeTimeout, Message: "No answer.", Retryable: true}
 		switch random.IntN(8) {
 		case 0:
-			w.record(m.ID, gateway.Outcome{Kind: gateway.OutcomeRetry, Failure: failure, RetryAt: w.clock().Add(time.Second)})
+			w.record(m.ID, gateway.Outcome{Kind: gateway.OutcomeRetry, Failure: failure, RetryAt: w.Now().Add(time.Second)})
 			continue
 		case 1:
 			w.record(m.ID, gateway.Outcome{Kind: gateway.OutcomeWait})
 			continue
 		case 2:
-			w.record(m.ID, gateway.Outcome{Kind: gateway.OutcomeHold, Failure: failure, RetryAt: w.clock().Add(3 * time.Second)})
+			w.record(m.ID, gateway.Outcome{Kind: gateway.OutcomeHold, Failure: failure, RetryAt: w.Now().Add(3 * time.Second)})
 			continue
 		case 3:
 			if m.Deaths == 0 && deaths < 30 { // the process dies with it in hand, another one takes over

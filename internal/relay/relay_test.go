@@ -16,6 +16,7 @@ import (
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/relay"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/fakeclock"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -85,6 +86,7 @@ func (q *queue) set(change func(*queue)) {
 
 // world is a relay over a real store and ledger.
 type world struct {
+	*fakeclock.Clock
 	*relay.Relay
 	t      *testing.T
 	store  *store.Store
@@ -93,35 +95,20 @@ type world struct {
 	tenant gateway.Tenant
 	fence  gateway.Fence
 	made   int
-
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (w *world) clock() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.now
-}
-
-func (w *world) advance(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
 }
 
 func newWorld(t *testing.T, opts relay.Options) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), queue: newQueue()}
+	w := &world{t: t, Clock: fakeclock.At(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), queue: newQueue()}
 	var err error
-	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{Clock: w.clock})
+	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{Clock: w.Now})
 	must(t, err)
 	t.Cleanup(func() { must(t, w.store.Close()) })
 	w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
 	must(t, err)
-	w.ledger = ledger.New(w.store, w.clock)
+	w.ledger = ledger.New(w.store, w.Now)
 	w.fence = w.acquire("me")
-	opts.Instance, opts.Clock = "me", w.clock
+	opts.Instance, opts.Clock = "me", w.Now
 	w.Relay, err = relay.New(w.store, w.ledger, w.queue, opts)
 	must(t, err)
 	return w
@@ -146,7 +133,7 @@ func (w *world) accept(lane gateway.Priority, n int) []string {
 		m := &gateway.Message{
 			ID: fmt.Sprintf("m%04d", w.made), TenantKey: w.tenant.Key, To: "4915550000001", Type: gateway.TypeText, Text: "hello",
 			Priority: lane, WhatsAppID: fmt.Sprintf("3EB0%04d", w.made), Status: gateway.StatusQueued,
-			CreatedAt: w.clock(), ExpiresAt: w.clock().Add(time.Hour),
+			CreatedAt: w.Now(), ExpiresAt: w.Now().Add(time.Hour),
 		}
 		batch, ids = append(batch, m), append(ids, m.ID)
 	}
@@ -281,7 +268,7 @@ func TestHeldMessagesDoNotStarveTheirLane(t *testing.T) {
 	ids := w.accept(gateway.PriorityBulk, 12)
 	for _, id := range ids[:6] {
 		w.claim(w.fence, id)
-		w.record(id, gateway.Outcome{Kind: gateway.OutcomeHold, RetryAt: w.clock().Add(time.Hour)})
+		w.record(id, gateway.Outcome{Kind: gateway.OutcomeHold, RetryAt: w.Now().Add(time.Hour)})
 	}
 	w.queue.set(func(q *queue) { q.delayed[w.tenant.Key] = 6 })
 	w.takeOver()
@@ -293,11 +280,11 @@ func TestDueRetryWhoseTicketIsLostComesFirst(t *testing.T) {
 	w := newWorld(t, relay.Options{})
 	ids := w.accept(gateway.PriorityNormal, 3)
 	w.claim(w.fence, ids[0])
-	w.record(ids[0], gateway.Outcome{Kind: gateway.OutcomeRetry, RetryAt: w.clock().Add(time.Minute)})
+	w.record(ids[0], gateway.Outcome{Kind: gateway.OutcomeRetry, RetryAt: w.Now().Add(time.Minute)})
 	w.claim(w.fence, ids[1])
 	w.takeOver()
 	w.wantTickets(ids[2]) // not due, and in hand
-	w.advance(time.Minute)
+	w.Advance(time.Minute)
 	w.takeOver()
 	w.wantTickets(ids[0], ids[2])
 }
@@ -358,7 +345,7 @@ func TestLateMessagesExpireWhoeverOwnsTheSession(t *testing.T) {
 	w.claim(w.fence, ids[0])
 	must(t, w.store.ReleaseSessions(t.Context(), "me"))
 	w.start()
-	w.advance(2 * time.Hour)
+	w.Advance(2 * time.Hour)
 	w.eventually("expiry", func() bool {
 		for _, id := range ids[1:] {
 			if w.status(id) != gateway.StatusExpired {

@@ -18,7 +18,7 @@ func TestScheduledMessagesAreReleasedInTime(t *testing.T) {
 		batch = append(batch, &gateway.Message{
 			ID: fmt.Sprintf("s%04d", i), TenantKey: w.tenant.Key, To: "4915550000001", Type: gateway.TypeText, Text: "hello",
 			Priority: gateway.PriorityNormal, WhatsAppID: fmt.Sprintf("3EB1%04d", i), Status: gateway.StatusScheduled,
-			CreatedAt: w.clock(), SendAt: w.clock().Add(time.Hour), ExpiresAt: w.clock().Add(2 * time.Hour),
+			CreatedAt: w.Now(), SendAt: w.Now().Add(time.Hour), ExpiresAt: w.Now().Add(2 * time.Hour),
 		})
 	}
 	must(t, w.store.Accept(t.Context(), batch, nil))
@@ -29,7 +29,7 @@ func TestScheduledMessagesAreReleasedInTime(t *testing.T) {
 		return len(got) == 1 && got[0] == now[0]
 	})
 	w.queue.set(func(q *queue) { q.away = true })
-	w.advance(time.Hour)
+	w.Advance(time.Hour)
 	w.eventually("their release, although the queue is away", func() bool { return w.status(batch[n-1].ID) == gateway.StatusQueued })
 	w.queue.set(func(q *queue) { q.away = false })
 	seen := map[string]bool{}

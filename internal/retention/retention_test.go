@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/wapro/hub/internal/media"
 	"github.com/wapro/hub/internal/retention"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/fakeclock"
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a database and a blob store whose clock is set by hand.
 type world struct {
+	*fakeclock.Clock
 	*retention.Retention
 	t      *testing.T
 	store  *store.Store
@@ -33,9 +34,6 @@ type world struct {
 	dir    string
 	tenant gateway.Tenant
 	made   int
-
-	mu  sync.Mutex
-	now time.Time
 }
 
 // eachDialect runs a test on SQLite and on Postgres.
@@ -48,31 +46,19 @@ func eachDialect(t *testing.T, run func(w *world)) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &world{t: t, now: time.Now(), dir: filepath.Join(t.TempDir(), "media")}
+			w := &world{t: t, Clock: fakeclock.At(time.Now()), dir: filepath.Join(t.TempDir(), "media")}
 			var err error
-			w.store, err = store.Open(t.Context(), url(t), store.Options{Clock: w.clock})
+			w.store, err = store.Open(t.Context(), url(t), store.Options{Clock: w.Now})
 			w.must(err)
 			t.Cleanup(func() { w.must(w.store.Close()) })
 			w.files, err = media.Open(w.dir, 1<<20, w.store)
 			w.must(err)
 			w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
 			w.must(err)
-			w.Retention = retention.New(w.store, w.files, retention.Options{Clock: w.clock, Interval: time.Millisecond, Scan: time.Hour})
+			w.Retention = retention.New(w.store, w.files, retention.Options{Clock: w.Now, Interval: time.Millisecond, Scan: time.Hour})
 			run(w)
 		})
 	}
-}
-
-func (w *world) clock() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.now
-}
-
-func (w *world) advance(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
 }
 
 func (w *world) must(err error) {
@@ -94,7 +80,7 @@ func (w *world) accept(blob gateway.Blob) error {
 	return w.store.Accept(w.t.Context(), []*gateway.Message{{
 		ID: fmt.Sprint("message", w.made), TenantKey: w.tenant.Key, TenantID: w.tenant.ID, To: "4915550000001", Type: gateway.TypeImage,
 		Media: &gateway.Media{MimeType: "image/png", SHA256: blob.SHA256, Size: blob.Size}, Priority: gateway.PriorityNormal,
-		WhatsAppID: fmt.Sprint("3EB0", w.made), Status: gateway.StatusQueued, CreatedAt: w.clock(),
+		WhatsAppID: fmt.Sprint("3EB0", w.made), Status: gateway.StatusQueued, CreatedAt: w.Now(),
 	}}, nil)
 }
 
@@ -115,13 +101,13 @@ func TestOnlyFilesThatNoMessageNamesAreRemoved(t *testing.T) {
 		ctx := w.t.Context()
 		named, refused := w.put("of a message"), w.put("of a request that was refused")
 		w.must(w.accept(named))
-		w.advance(23 * time.Hour)
+		w.Advance(23 * time.Hour)
 		young := w.put("of a request that is under way")
 		w.must(w.Round(ctx))
 		if !w.there(named) || !w.there(refused) || !w.there(young) {
 			w.t.Fatal("removed before its day was over")
 		}
-		w.advance(2 * time.Hour)
+		w.Advance(2 * time.Hour)
 		w.must(w.Round(ctx))
 		if !w.there(named) || w.there(refused) || !w.there(young) {
 			w.t.Fatalf("named %t, refused %t, young %t", w.there(named), w.there(refused), w.there(young))
@@ -130,7 +116,7 @@ func TestOnlyFilesThatNoMessageNamesAreRemoved(t *testing.T) {
 			w.t.Errorf("a message that names a removed file came to %v", err)
 		}
 		w.must(w.accept(w.put("of a request that was refused")))
-		w.advance(48 * time.Hour)
+		w.Advance(48 * time.Hour)
 		w.must(w.Round(ctx))
 		if !w.there(refused) {
 			w.t.Error("a file that was stored again and is named is removed")
@@ -154,13 +140,13 @@ func TestFilesWithoutARowAreFound(t *testing.T) {
 		w.must(os.WriteFile(filepath.Join(folder, stray.SHA256[2:]), []byte("a stray"), 0o600))
 		w.must(w.Scan(ctx))
 		w.must(w.Round(ctx))
-		w.advance(23 * time.Hour)
+		w.Advance(23 * time.Hour)
 		w.must(w.Scan(ctx)) // does not prolong its time
 		w.must(w.Round(ctx))
 		if !w.there(stray) {
 			w.t.Fatal("removed before its day was over")
 		}
-		w.advance(2 * time.Hour)
+		w.Advance(2 * time.Hour)
 		w.must(w.Round(ctx))
 		if w.there(stray) {
 			w.t.Error("a file that nobody knows of stays")
@@ -184,14 +170,14 @@ func TestWhatWasSentIsKeptForTwoWeeks(t *testing.T) {
 			w.must(err)
 			return content != nil
 		}
-		w.advance(14*24*time.Hour + time.Hour)
+		w.Advance(14*24*time.Hour + time.Hour)
 		w.must(w.Round(ctx))
 		for i := range contents {
 			if !kept(i) {
 				w.t.Fatalf("content %d is gone after two weeks", i)
 			}
 		}
-		w.advance(24 * time.Hour)
+		w.Advance(24 * time.Hour)
 		w.must(w.Round(ctx))
 		for i := range contents {
 			if kept(i) {
@@ -223,7 +209,7 @@ func TestCollectionDuringTraffic(t *testing.T) {
 				w.tenant, err = w.store.CreateTenant(ctx, "algo", "")
 				w.must(err)
 				accepted = nil
-				w.advance(25 * time.Hour)
+				w.Advance(25 * time.Hour)
 			}
 		}
 		w.must(w.Stop(context.WithoutCancel(ctx)))

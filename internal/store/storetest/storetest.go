@@ -4,12 +4,12 @@ package storetest
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/fakeclock"
 )
 
 // Opener opens an empty database and closes it when the test ends.
@@ -73,38 +73,18 @@ func Run(t *testing.T, open Opener) {
 	}
 }
 
-// clock is a clock that tests set.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // world is an open store with a tenant.
 type world struct {
 	*store.Store
 	t      *testing.T
-	clock  *clock
+	clock  *fakeclock.Clock
 	tenant gateway.Tenant
 	made   int
 }
 
 func newWorld(t *testing.T, open Opener) *world {
 	t.Helper()
-	w := &world{t: t, clock: newClock()}
+	w := &world{t: t, clock: fakeclock.At(time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC))}
 	w.Store = open(t, store.Options{Clock: w.clock.Now})
 	w.tenant = w.newTenant("algo")
 	return w
