@@ -233,7 +233,7 @@ func (h *Hub) openQueue(ctx context.Context) error {
 
 func (h *Hub) openBulks(context.Context) error {
 	h.bulks = bulk.New(bulk.Deps{
-		Store: h.store, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, Log: h.log,
+		Store: h.store, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, Log: h.log, Dir: h.blobs.Scratch(),
 		Wake: func() {
 			if h.worker != nil { // else the worker finds it with its next sweep
 				h.worker.relay.Wake()

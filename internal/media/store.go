@@ -54,6 +54,10 @@ func Open(dir string, inflight int64, rows Rows) (*Store, error) {
 	return s, s.removeStale()
 }
 
+// Scratch is a folder for files that are in the making: on the same disk, and emptied of what a dead process left. An image without a
+// folder for temporary files has no other.
+func (s *Store) Scratch() string { return s.uploads() }
+
 func (s *Store) uploads() string { return filepath.Join(s.dir, "uploads") }
 
 func (s *Store) path(sha256 string) string { return filepath.Join(s.dir, sha256[:2], sha256[2:]) }

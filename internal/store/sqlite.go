@@ -92,7 +92,7 @@ func openSQLite(path string, readers int) (writer, reader *sql.DB, err error) {
 		"_txlock": {"immediate"},
 		"_pragma": {
 			"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-			"cache_size(-16384)", "journal_size_limit(67108864)",
+			"cache_size(-16384)", "journal_size_limit(67108864)", "temp_store(memory)", // an image has no folder for temporary files
 		},
 	}))
 	if err != nil {
@@ -101,7 +101,7 @@ func openSQLite(path string, readers int) (writer, reader *sql.DB, err error) {
 	writer.SetMaxOpenConns(1)
 	writer.SetConnMaxLifetime(0)
 	reader, err = sql.Open("sqlite", dsn(url.Values{
-		"_pragma": {"busy_timeout(5000)", "query_only(1)", "cache_size(-8192)"},
+		"_pragma": {"busy_timeout(5000)", "query_only(1)", "cache_size(-8192)", "temp_store(memory)"},
 	}))
 	if err != nil {
 		return nil, nil, errors.Join(err, writer.Close())

@@ -94,6 +94,7 @@ func RunProgram(t testing.TB, program string, args []string, environ ...string) 
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LOG_FORMAT=json",
 		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "SIMULATOR_ADDR=127.0.0.1:0",
+		"TMPDIR=/nonexistent", // the image has no folder for temporary files
 	}, environ...)
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
