@@ -1,12 +1,60 @@
 package store
 
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+)
+
 // SelectClaimable is the statement of every claim, without its lock.
 func SelectClaimable() string { return sqliteDialect().sql(selectClaimable) }
 
 // Sweep are the statements by which the relay looks for work.
 func (s *Store) Sweep() map[string]string {
 	return map[string]string{
-		"tenants": s.d.sql(selectWithWork), "timed": selectTimed, "ready": selectReady, "postponed": countPostponed,
+		"tenants": s.d.sql(selectWithWork), "unfinished": selectUnfinished, "postponed": countPostponed,
 		"expirable": selectExpirable, "elsewhere": selectElsewhere,
 	}
+}
+
+// FillVersion brings an empty database to the schema of a version and lets fill write rows with plain SQL, whose arguments are $1, $2 and
+// so on. It returns the newest version there is.
+func FillVersion(ctx context.Context, url string, version int64, fill func(exec func(query string, args ...any))) (newest int64, err error) {
+	d := postgresDialect()
+	var writer, reader *sql.DB
+	if path, ok := strings.CutPrefix(url, "sqlite://"); ok {
+		d = sqliteDialect()
+		writer, reader, err = openSQLite(path, 1)
+	} else {
+		writer, err = openPostgres(url, 6)
+		reader = writer
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, reader.Close(), writer.Close()) }()
+	files, err := fs.Sub(migrations, "migrations/"+d.folder)
+	if err != nil {
+		return 0, err
+	}
+	provider, err := goose.NewProvider(d.goose, writer, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return 0, err
+	}
+	for _, source := range provider.ListSources() {
+		newest = max(newest, source.Version)
+	}
+	if _, err := provider.UpTo(ctx, version); err != nil {
+		return 0, err
+	}
+	var problems []error
+	fill(func(query string, args ...any) {
+		_, err := writer.ExecContext(ctx, d.placeholders(query), args...)
+		problems = append(problems, err)
+	})
+	return newest, errors.Join(problems...)
 }

@@ -23,12 +23,11 @@ const (
 func sweeps(s *store.Store, now time.Time) map[string]string {
 	at, window := strconv.FormatInt(now.UnixMicro(), 10), strconv.Itoa(sweepWindow)
 	arguments := map[string][]string{
-		"tenants":   {"'worker'"},
-		"timed":     {"1", "'bulk'", "'backoff'", at, window},
-		"ready":     {"1", "'bulk'", "'waiting'", window},
-		"postponed": {"1", "'bulk'", at, window},
-		"expirable": {at, window},
-		"elsewhere": {"1", "'worker'", window},
+		"tenants":    {"'worker'"},
+		"unfinished": {"1", "'bulk'", at, window},
+		"postponed":  {"1", "'bulk'", at, window},
+		"expirable":  {at, window},
+		"elsewhere":  {"1", "'worker'", window},
 	}
 	filled := map[string]string{}
 	for name, query := range s.Sweep() {

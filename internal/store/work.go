@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -18,10 +20,12 @@ const (
 				ORDER BY m.lane, m.phase, m.next_attempt_at, m.seq LIMIT 1) > 0
 			OR EXISTS (SELECT 1 FROM bulks b WHERE b.tenant_key = s.tenant_key AND b.finished_at = 0))
 		ORDER BY s.tenant_key`
-	selectTimed = `SELECT id FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
-		AND phase = $3 AND next_attempt_at <= $4 ORDER BY next_attempt_at, seq LIMIT $5`
-	selectReady = `SELECT id FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
-		AND phase = $3 AND next_attempt_at = 0 ORDER BY seq LIMIT $4`
+	// In one trip, for a sweep asks it about every lane of every tenant with work; each part ends at the limit by itself.
+	selectUnfinished = `SELECT 1, next_attempt_at, seq, id FROM (` + dueIn + ` AND phase = 'backoff' AND next_attempt_at <= $3 ORDER BY next_attempt_at, seq LIMIT $4) a
+		UNION ALL SELECT 2, next_attempt_at, seq, id FROM (` + dueIn + ` AND phase = 'held' AND next_attempt_at <= $3 ORDER BY next_attempt_at, seq LIMIT $4) b
+		UNION ALL SELECT 3, next_attempt_at, seq, id FROM (` + dueIn + ` AND phase = 'offline' AND next_attempt_at = 0 ORDER BY seq LIMIT $4) c
+		UNION ALL SELECT 4, next_attempt_at, seq, id FROM (` + dueIn + ` AND phase = 'waiting' AND next_attempt_at = 0 ORDER BY seq LIMIT $4) d`
+	dueIn          = `SELECT next_attempt_at, seq, id FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')`
 	countPostponed = `SELECT COUNT(*) FROM (SELECT 1 FROM messages
 		WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
 			AND phase IN ('backoff', 'held') AND next_attempt_at > $3 LIMIT $4) postponed`
@@ -42,31 +46,24 @@ func (s *Store) TenantsWithWork(ctx context.Context, owner string) ([]gateway.Fe
 }
 
 // Unfinished lists tickets for what could be claimed in a lane at this moment: first the retries that are due, the
-// longest due first, then what waits for its first attempt, oldest first. At most limit, and no more rows are read.
+// longest due first, then what was held, what was given back, and what waits for its first attempt, oldest first. At most limit, and no
+// more rows of any of these are read.
 func (s *Store) Unfinished(ctx context.Context, tenantKey int64, lane gateway.Priority, limit int) ([]gateway.Ticket, error) {
-	tickets := []gateway.Ticket{}
-	add := func(query string, args ...any) error {
-		if limit <= len(tickets) {
-			return nil
-		}
-		rows, err := s.read(ctx, query, append(args, limit-len(tickets))...)
-		part, err := all(rows, err, func(row scanner) (gateway.Ticket, error) {
-			ticket := gateway.Ticket{TenantKey: tenantKey, Lane: lane}
-			return ticket, row.Scan(&ticket.MessageID)
-		})
-		tickets = append(tickets, part...)
-		return err
+	type place struct {
+		kind, at, seq int64
+		id            string
 	}
-	now := micros(s.now())
-	for _, do := range []func() error{
-		func() error { return add(selectTimed, tenantKey, lane, gateway.PhaseBackoff, now) },
-		func() error { return add(selectTimed, tenantKey, lane, gateway.PhaseHeld, now) },
-		func() error { return add(selectReady, tenantKey, lane, gateway.PhaseOffline) },
-		func() error { return add(selectReady, tenantKey, lane, gateway.PhaseWaiting) },
-	} {
-		if err := do(); err != nil {
-			return nil, s.wrap("list unfinished messages", err)
-		}
+	rows, err := s.read(ctx, selectUnfinished, tenantKey, lane, micros(s.now()), limit)
+	places, err := all(rows, err, func(row scanner) (p place, err error) { return p, row.Scan(&p.kind, &p.at, &p.seq, &p.id) })
+	if err != nil {
+		return nil, s.wrap("list unfinished messages", err)
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq))
+	})
+	tickets := make([]gateway.Ticket, min(len(places), limit))
+	for i := range tickets {
+		tickets[i] = gateway.Ticket{TenantKey: tenantKey, MessageID: places[i].id, Lane: lane}
 	}
 	return tickets, nil
 }
