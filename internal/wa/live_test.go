@@ -56,6 +56,12 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
+	return newWorldOn(t, "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), change...)
+}
+
+// newWorldOn is newWorld on a database of the caller's.
+func newWorldOn(t *testing.T, database string, change ...func(*Options)) *world {
+	t.Helper()
 	w := &world{t: t, files: t.TempDir()}
 	var err error
 	w.sim, err = wasim.Start(t.Context(), wasim.Config{RootKey: rootKey(), ReadDelay: time.Millisecond})
@@ -63,7 +69,7 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.sim.Close() })
-	w.store, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{})
+	w.store, err = store.Open(t.Context(), database, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
