@@ -85,6 +85,7 @@ func elsewhere() map[string]string {
 		purges      = "ends what waits at the operator's word: who asked is told, and asks again"
 		caps        = "is asked under a cap or for a bulk: the message is held for the pause of a first failure, and asked about again (internal/dispatch)"
 		ahead       = "looks recipients up before their turn: what fails is looked up by the send itself (internal/dispatch)"
+		frees       = "makes due what is held: the next sweep asks again, and at its time it is due by itself (internal/relay)"
 		pairs       = "asks whether another number was paired: until it is answered nothing is connected"
 		asStranger  = "is asked under a restriction alone: who cannot be looked up waits for its end as a stranger (internal/dispatch)"
 	)
@@ -96,6 +97,7 @@ func elsewhere() map[string]string {
 		"SetQueue": administers, "UpdateSettings": administers, "CancelQueued": purges,
 		"SentTimes": caps, "SentTimesTo": caps, "FirstContactTimes": caps, "OptedOut": caps, "Bulk": caps,
 		"NextRecipients":  ahead,
+		"Reconsider":      frees,
 		"ReleaseSessions": leaves, "ReleaseSession": leaves, "RetireWorker": leaves,
 		"Shares": shares, "Spare": shares, "KnownContact": asStranger,
 	}

@@ -65,3 +65,57 @@ func TestAHighMessageOvertakesAPacedBacklog(t *testing.T) {
 		}
 	})
 }
+
+// TestAChangeOfThePacingTakesEffectAtOnce: what a cap holds and what a delay lets rest goes out when the tenant lifts it.
+func TestAChangeOfThePacingTakesEffectAtOnce(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		patch := func(pacing map[string]any) time.Time {
+			t.Helper()
+			w.API.JSON(t, http.MethodPatch, "/api/algo/settings", map[string]any{"pacing": pacing}, http.StatusOK, nil)
+			return time.Now()
+		}
+		made := 0
+		toAStranger := func() testkit.Message {
+			t.Helper()
+			made++
+			return w.API.Send(t, "algo", fmt.Sprintf("9198765001%02d", made), "hello, stranger")
+		}
+		// held is a message to a stranger that a cap holds. A change is under way for a moment, so some may slip through.
+		held := func() testkit.Message {
+			t.Helper()
+			for range 100 {
+				m := toAStranger()
+				m = w.API.Await(t, "algo", m.ID, time.Minute, "held or read", func(m testkit.Message) bool { return m.Phase == "held" || m.Status == "read" })
+				if m.Phase == "held" {
+					return m
+				}
+			}
+			t.Fatal("nothing was held")
+			return testkit.Message{}
+		}
+		goes := func(m testkit.Message, since time.Time) {
+			t.Helper()
+			const soon = 45 * time.Second // on any machine; a lane that is not woken rests for a minute, a cap for a day
+			m = w.API.AwaitStatus(t, "algo", m.ID, "read")
+			if took := m.SentAt.Sub(since); took > soon {
+				t.Errorf("it went out %s after the change", took)
+			}
+			if m.Attempts != 1 {
+				t.Errorf("waiting cost attempts: %d", m.Attempts)
+			}
+		}
+
+		patch(map[string]any{"firstContactsPerDay": 1})
+		first := held()
+		goes(first, patch(map[string]any{"firstContactsPerDay": 0}))
+
+		patch(map[string]any{"firstContactsPerDay": 1})
+		second := held()
+		patch(map[string]any{"firstContactsPerDay": 0, "delaySeconds": 3600})
+		third := toAStranger()
+		since := patch(map[string]any{"delaySeconds": 0})
+		goes(second, since)
+		goes(third, since)
+	})
+}

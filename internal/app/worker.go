@@ -114,5 +114,11 @@ func (l lanes) Open(fence gateway.Fence) {
 	})
 }
 
+// Reconsider has the pacing read anew, and what is held come back.
+func (l lanes) Reconsider(fence gateway.Fence) {
+	l.worker.dispatch.Reconsider(fence.TenantKey)
+	l.worker.relay.Reconsider(fence)
+}
+
 // Close ends consuming and waits for the message in hand.
 func (l lanes) Close(tenantKey int64) { l.hub.queue.Close(tenantKey) }

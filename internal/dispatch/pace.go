@@ -115,6 +115,14 @@ func (d *Dispatcher) learn(ctx context.Context, p *pacer, f gateway.Fence) error
 	return nil
 }
 
+// Reconsider has the tenant's pacing read anew before its next message, and the times at which first contacts come back reckoned anew.
+func (d *Dispatcher) Reconsider(tenantKey int64) {
+	p := d.pacer(tenantKey)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.read, p.slots = time.Time{}, p.made
+}
+
 func (d *Dispatcher) gap(p gateway.Pacing) time.Duration {
 	return p.Delay + time.Duration(d.Rand()*float64(p.RandomDelay))
 }

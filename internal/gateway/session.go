@@ -171,7 +171,8 @@ type CommandKind string
 const (
 	CommandConnect CommandKind = "connect" // pair when unpaired, reconnect otherwise
 	CommandLogout  CommandKind = "logout"
-	CommandQueue   CommandKind = "queue" // see whether the queue is paused or held
+	CommandQueue   CommandKind = "queue"  // see whether the queue is paused or held
+	CommandPacing  CommandKind = "pacing" // go by the pacing that the tenant has now
 )
 
 // Command is one request to the owner of a session, kept in SQL until it is carried out.

@@ -153,6 +153,16 @@ func (m *Message) Lapse(now time.Time) []Event {
 // undecided reports whether an attempt may have been delivered and the tenant wants no other one by itself.
 func (m *Message) undecided() bool { return m.Uncertain && m.HoldUnknown }
 
+// Reconsider makes m due at now when it is held until later, and reports whether it did: what it was held for has changed. If it has
+// not for m, the next claim holds it again, at no attempt.
+func (m *Message) Reconsider(now time.Time) bool {
+	if m.Phase != PhaseHeld || m.InFlight != "" || m.Status.Final() || !m.NextAttemptAt.After(now) {
+		return false
+	}
+	m.NextAttemptAt = now
+	return true
+}
+
 // Purge ends m because the operator does not want it sent any more; a message in hand or ended is left as it is. Never
 // attempted it is canceled, else it failed, and unknown when an attempt may have been delivered (I4).
 func (m *Message) Purge(now time.Time) []Event {

@@ -42,6 +42,8 @@ type Store interface {
 	// Receive applies to each message that a receipt names, and keeps what its sender confirmed.
 	Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
 		apply func(*gateway.Message, gateway.Confirmed) (gateway.Confirmed, []gateway.Event, error)) error
+	// Reconsider applies to messages of the fence's tenant that are held beyond now, at most limit, and returns tickets for those it changed.
+	Reconsider(ctx context.Context, f gateway.Fence, now time.Time, limit int, apply func(*gateway.Message) bool) ([]gateway.Ticket, error)
 	// Release applies to scheduled messages that are due at now, at most limit, and returns tickets for those it queued.
 	Release(ctx context.Context, now time.Time, limit int, apply func(*gateway.Message) []gateway.Event) ([]gateway.Ticket, error)
 }

@@ -54,3 +54,14 @@ func (l *Ledger) sweep(ctx context.Context, tenantKey int64, what string,
 		seq = next
 	}
 }
+
+// Reconsider makes at most limit messages of the tenant of f due that are held until later, and returns their tickets; fewer mean that
+// these were the last. gateway.ErrFenced.
+func (l *Ledger) Reconsider(ctx context.Context, f gateway.Fence, limit int) ([]gateway.Ticket, error) {
+	now := l.now()
+	tickets, err := l.store.Reconsider(ctx, f, now, limit, func(m *gateway.Message) bool { return m.Reconsider(now) })
+	if err != nil {
+		return nil, fmt.Errorf("reconsider held messages: %w", err)
+	}
+	return tickets, nil
+}

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,36 @@ func TestRetryComesBackNoEarlierThanAsked(t *testing.T) {
 	first := <-times
 	if waited := (<-times).Sub(first); waited < delay || waited > delay+time.Minute {
 		t.Fatalf("came back after %v instead of %v", waited, delay)
+	}
+}
+
+// TestATicketThatIsDelayedComesWhenItIsEnqueuedAgain: what its message waited for has come early. It does not come twice.
+func TestATicketThatIsDelayedComesWhenItIsEnqueuedAgain(t *testing.T) {
+	t.Parallel()
+	client := newRedis(t)
+	q := start(t, client, quick())
+	key := tenantKeys(1)[0]
+	var n atomic.Int32
+	q.Open(key, func(context.Context, gateway.Ticket) gateway.Verdict {
+		if n.Add(1) == 1 {
+			return gateway.Verdict{Kind: gateway.VerdictRetry, Delay: time.Hour}
+		}
+		return gateway.Verdict{}
+	})
+	inspector := asynq.NewInspectorFromRedisClient(client)
+	name := fmt.Sprintf("t:%d", key)
+	enqueue(t, q, ticket(key, gateway.PriorityNormal, 0))
+	eventually(t, "delayed", func() bool {
+		info, err := inspector.GetQueueInfo(name)
+		return err == nil && info.Retry == 1
+	})
+	enqueue(t, q, ticket(key, gateway.PriorityNormal, 0))
+	eventually(t, "nothing left", func() bool {
+		pending, err := q.Pending(t.Context(), key, gateway.PriorityNormal)
+		return err == nil && pending == 0
+	})
+	if n.Load() != 2 {
+		t.Errorf("handled %d times", n.Load())
 	}
 }
 

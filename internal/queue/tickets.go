@@ -19,11 +19,14 @@ import (
 // enqueueBatch bounds the tickets of one pipeline.
 const enqueueBatch = 500
 
+// soon is when a delayed ticket comes up by itself early enough: due times are whole seconds.
+const soon = 2 * time.Second
+
 // taskTimeout is far beyond any handling: the handler's deadlines are its own, see consumer.
 const taskTimeout = 24 * time.Hour
 
 // Enqueue adds tickets to the tails of their lanes, in the given order, and wakes whoever has their tenants open. A
-// ticket that waits already is left where it is. When it fails some of the tickets may have been added. It returns
+// ticket that waits already is left where it is, unless its time is still to come: then it is due now. When it fails some of the tickets may have been added. It returns
 // after Options.EnqueueTimeout at the latest.
 func (q *Queue) Enqueue(ctx context.Context, tickets ...gateway.Ticket) error {
 	return q.add(ctx, time.Time{}, tickets)
@@ -139,6 +142,10 @@ func (q *Queue) resolve(ctx context.Context, at time.Time, tickets []gateway.Tic
 			return fmt.Errorf("look at task in the way: %w", err)
 		case info.State == asynq.TaskStateActive:
 			again, againIDs = append(again, tickets[i]), append(againIDs, ids[i]+"+")
+		case at.IsZero() && (info.State == asynq.TaskStateRetry || info.State == asynq.TaskStateScheduled) && info.NextProcessAt.After(time.Now().Add(soon)):
+			if err := inspector.RunTask(queue, ids[i]); err != nil { // it is gone, or not delayed any more
+				again, againIDs = append(again, tickets[i]), append(againIDs, ids[i]+"+")
+			}
 		case info.State == asynq.TaskStateArchived, info.State == asynq.TaskStateCompleted:
 			if err := inspector.DeleteTask(queue, ids[i]); err != nil && !errors.Is(err, asynq.ErrTaskNotFound) {
 				return fmt.Errorf("delete task in the way: %w", err)

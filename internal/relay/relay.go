@@ -34,9 +34,11 @@ type Ledger interface {
 	Expire(ctx context.Context, tenantKey int64, id string) error
 	// Release queues scheduled messages whose time has come and returns their tickets.
 	Release(ctx context.Context, limit int) ([]gateway.Ticket, error)
+	// Reconsider makes up to limit messages of a tenant due that are held until later and returns their tickets.
+	Reconsider(ctx context.Context, f gateway.Fence, limit int) ([]gateway.Ticket, error)
 }
 
-// Queue holds tickets. A ticket that waits already may be enqueued again without effect.
+// Queue holds tickets. A ticket that waits already may be enqueued again without effect; one that waits for a time to come is due then.
 type Queue interface {
 	Enqueue(ctx context.Context, tickets ...gateway.Ticket) error
 	// Pending counts the tickets of a lane in every state, delayed ones included.
@@ -72,7 +74,8 @@ type Relay struct {
 	hungry []gateway.Fence // tenants whose lanes empty faster than sweeps come; of the loop alone
 
 	mu      sync.Mutex
-	stop    context.CancelFunc // nil before Start
+	held    map[int64]*gateway.Fence // tenants whose held messages are to be looked at anew, see Reconsider
+	stop    context.CancelFunc       // nil before Start
 	stopped bool
 	loop    sync.WaitGroup
 }
@@ -94,7 +97,7 @@ func New(store Store, ledger Ledger, queue Queue, opts Options) (*Relay, error) 
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Relay{store: store, ledger: ledger, queue: queue, opts: opts, wake: make(chan struct{}, 1)}, nil
+	return &Relay{store: store, ledger: ledger, queue: queue, opts: opts, wake: make(chan struct{}, 1), held: map[int64]*gateway.Fence{}}, nil
 }
 
 // Start sweeps at once and then every Interval, until Stop. Of ctx only the values are used. Starting twice, or after
@@ -189,7 +192,7 @@ func (r *Relay) wait(ctx context.Context, sweep <-chan time.Time) bool {
 func (r *Relay) sweep(ctx context.Context, n int64) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
 	defer cancel()
-	problems := []error{r.release(ctx), r.expire(ctx), r.tidy(ctx)}
+	problems := []error{r.release(ctx), r.expire(ctx), r.reconsider(ctx), r.tidy(ctx)}
 	r.hungry = r.hungry[:0]
 	tenants, err := r.store.TenantsWithWork(ctx, r.opts.Instance)
 	if err != nil {

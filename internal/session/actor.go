@@ -250,6 +250,14 @@ func (a *actor) openLanes() {
 	a.s.deps.Lanes.Open(a.fence)
 }
 
+// reconsider has everything judged anew that rests or is held.
+func (a *actor) reconsider() {
+	a.s.deps.Lanes.Reconsider(a.fence)
+	if a.lanesOpen {
+		a.s.deps.Lanes.Open(a.fence)
+	}
+}
+
 // closeLanes lets no further message come. It does not wait for the one in hand: that may be waiting for the connection that
 // this goroutine has to restore.
 func (a *actor) closeLanes() {

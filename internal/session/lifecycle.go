@@ -46,6 +46,8 @@ func (a *actor) obey(ctx context.Context, c gateway.Command) {
 		a.logout(ctx)
 	case gateway.CommandQueue:
 		a.save(ctx) // which reads what the API wrote
+	case gateway.CommandPacing:
+		a.reconsider()
 	default:
 		a.log.Warn("unknown command", "command", string(c.Kind))
 	}
@@ -423,6 +425,7 @@ func (a *actor) restricted(ctx context.Context, until time.Time) {
 	}
 	a.session.Restriction = stored.Restriction
 	a.s.deps.OnChange(stored)
+	a.reconsider() // those that wait for the end that we had guessed
 }
 
 // holdBan waits for the end of the ban, then connects by itself.

@@ -109,6 +109,12 @@ func (l *lanes) Open(f gateway.Fence) {
 	l.log = append(l.log, "open")
 }
 
+func (l *lanes) Reconsider(gateway.Fence) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.log = append(l.log, "reconsider")
+}
+
 func (l *lanes) Close(key int64) {
 	if l.closed != nil {
 		l.closed()

@@ -56,8 +56,10 @@ type Client interface {
 // it has none; gateway.ErrNoKeys when there are none for its JID.
 type ClientFactory func(ctx context.Context, s gateway.Session, on func(context.Context, gateway.ClientEvent) error) (Client, error)
 
-// Lanes are a tenant's queues. Open lets them be consumed under fence; Close ends that and waits for the message in hand.
+// Lanes are a tenant's queues. Open lets them be consumed under fence, and opened again they rest no longer; Close ends that and waits for
+// the message in hand. Reconsider says that what messages rest or are held for has changed; it returns soon.
 type Lanes interface {
+	Reconsider(fence gateway.Fence)
 	Open(fence gateway.Fence)
 	Close(tenantKey int64)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/wapro/hub/internal/gateway"
 )
@@ -109,4 +110,49 @@ func (s *Store) UpdateWaiting(ctx context.Context, tenantKey, after, upTo int64,
 		return nil
 	})
 	return changed, next, err
+}
+
+// heldUntilLater are the held messages of a lane, those first that come back first.
+const heldUntilLater = `WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending') AND phase = 'held' AND next_attempt_at > $3
+	AND in_flight = '' ORDER BY next_attempt_at, seq LIMIT $4 {skip}`
+
+// Reconsider lets apply change up to limit messages of the tenant of f that are held beyond now, of the highest lane first, in one
+// transaction, and returns tickets for those that it changed. What somebody else changes at this moment is passed over. apply must be
+// quick and must not use the database. gateway.ErrFenced.
+func (s *Store) Reconsider(ctx context.Context, f gateway.Fence, now time.Time, limit int, apply func(*gateway.Message) bool) ([]gateway.Ticket, error) {
+	var tickets []gateway.Ticket
+	err := s.write(ctx, "reconsider held messages", func(t *tx) error {
+		tickets = nil
+		if err := t.checkFence(f); err != nil {
+			return err
+		}
+		left := limit
+		for _, lane := range gateway.Priorities() {
+			rows, err := t.query(s.d.sql(selectMessage+heldUntilLater), f.TenantKey, lane, micros(now), left)
+			held, err := all(rows, err, scanMessage)
+			if err != nil {
+				return err
+			}
+			for i := range held {
+				m, changed := &held[i], false
+				if err := t.change(m, func(m *gateway.Message) ([]gateway.Event, error) {
+					changed = apply(m)
+					return nil, nil
+				}); err != nil {
+					return err
+				}
+				if changed {
+					tickets = append(tickets, gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority})
+				}
+			}
+			if left -= len(held); left <= 0 {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tickets, nil
 }

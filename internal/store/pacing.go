@@ -15,10 +15,15 @@ func (s *Store) SentTimes(ctx context.Context, tenantKey int64, since time.Time,
 	return s.times(ctx, `tenant_key = $1 AND sent_at > $2 AND sent_at <> 0`, tenantKey, micros(since), limit)
 }
 
-// FirstContactTimes is SentTimes for messages to people who were never written to before.
+// FirstContactTimes is SentTimes for messages to people who were never written to before. Which those are is noted while a cap asks for
+// it; what was sent before the cap was switched on is looked up: the first message to its recipient.
 func (s *Store) FirstContactTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error) {
-	return s.times(ctx, `tenant_key = $1 AND sent_at > $2 AND first_contact`, tenantKey, micros(since), limit)
+	return s.times(ctx, firstContacts, tenantKey, micros(since), limit)
 }
+
+const firstContacts = `tenant_key = $1 AND sent_at > $2 AND sent_at <> 0 AND recipient NOT LIKE '%@g.us' AND (first_contact OR NOT EXISTS (
+	SELECT 1 FROM messages e WHERE e.tenant_key = messages.tenant_key AND e.recipient_jid = messages.recipient_jid AND e.sent_at > 0
+		AND (e.sent_at < messages.sent_at OR e.sent_at = messages.sent_at AND e.seq < messages.seq)))`
 
 // SentTimesTo is SentTimes for messages to one recipient, as To names it.
 func (s *Store) SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error) {

@@ -25,8 +25,8 @@ func scanTenant(row scanner) (t gateway.Tenant, err error) {
 	return t, err
 }
 
-// UpdateSettings lets apply change what a tenant may choose, and returns what is stored. apply must be quick and must not use
-// the database. CodeNotFound.
+// UpdateSettings lets apply change what a tenant may choose, and returns what is stored. The owner of its session is told of
+// another pacing. apply must be quick and must not use the database. CodeNotFound.
 func (s *Store) UpdateSettings(ctx context.Context, tenantKey int64, apply func(*gateway.Settings)) (gateway.Settings, error) {
 	var settings gateway.Settings
 	err := s.write(ctx, "update settings", func(t *tx) error {
@@ -38,10 +38,20 @@ func (s *Store) UpdateSettings(ctx context.Context, tenantKey int64, apply func(
 			return err
 		}
 		settings = tenant.Settings
+		before, err := writePacing(settings.Pacing)
+		if err != nil {
+			return err
+		}
 		apply(&settings)
 		pacing, err := writePacing(settings.Pacing)
 		if err != nil {
 			return err
+		}
+		if pacing != before {
+			if _, err := t.exec(`INSERT INTO commands (tenant_key, kind, phone, created_at) VALUES ($1, $2, '', $3)`,
+				tenantKey, gateway.CommandPacing, micros(s.now())); err != nil {
+				return err
+			}
 		}
 		e := settings.Expiry
 		_, err = t.exec(`UPDATE tenants SET hold_unknown = $1, expiry_high = $2, expiry_normal = $3, expiry_bulk = $4, pacing = $5

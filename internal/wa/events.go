@@ -103,7 +103,7 @@ func (c *Client) timelocked(e *events.NotifyAccountReachoutTimelock, now time.Ti
 	}
 	until := time.Time{}
 	if e.IsActive {
-		if until = e.TimeEnforcementEnds.UTC(); until.Before(now) {
+		if until = e.TimeEnforcementEnds.UTC(); until.Unix() <= 0 {
 			until = now.Add(timelockDefault).UTC()
 		}
 	}

@@ -53,6 +53,8 @@ func Run(t *testing.T, open Opener) {
 		{"WebSessionsEndWithTheirKey", testWebSessions},
 		{"AheadCountsWhatGoesBefore", testAhead},
 		{"NextRecipientsComeInOrder", testNextRecipients},
+		{"FirstContactsAreFoundOutLater", testFirstContactTimes},
+		{"HeldMessagesAreReconsidered", testReconsider},
 		{"LeasesAreExclusive", testLeases},
 		{"WorkersAndTheirShares", testWorkers},
 		{"SpareSessionsComeInOrder", testSpare},

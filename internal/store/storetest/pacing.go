@@ -1,0 +1,107 @@
+package storetest
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// sendTo has a message accepted, claimed and sent to a recipient, as a known first contact or not, and returns when.
+func (w *world) sendTo(fence gateway.Fence, to, jid string, first bool) time.Time {
+	w.t.Helper()
+	w.clock.Advance(time.Minute)
+	m := w.message(w.tenant, gateway.PriorityNormal)
+	m.To = to
+	must(w.t, w.Accept(w.t.Context(), []*gateway.Message{m}, nil))
+	if w.claim(fence, m) == nil {
+		w.t.Fatalf("%s was not claimed", m.ID)
+	}
+	sent := gateway.Sent{RecipientJID: jid, FirstContact: first}
+	after, err := w.Update(w.t.Context(), m.TenantKey, m.ID, &fence, apply(w.clock.Now(), fence.Owner, gateway.Outcome{Kind: gateway.OutcomeSent, Sent: &sent}))
+	must(w.t, err)
+	return after.SentAt
+}
+
+// testFirstContactTimes: who was a stranger is found out later where it was not noted.
+func testFirstContactTimes(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	fence := w.lease("worker", time.Hour)
+	w.sendTo(fence, "4915550000009", "4915550000009@s.whatsapp.net", false)
+	w.clock.Advance(25 * time.Hour)
+	since := w.clock.Now()
+
+	alice := w.sendTo(fence, "4915550000001", "4915550000001@s.whatsapp.net", false)
+	w.sendTo(fence, "4915550000001", "4915550000001@s.whatsapp.net", false)
+	w.sendTo(fence, "4915550000009", "4915550000009@s.whatsapp.net", false) // known since yesterday
+	w.sendTo(fence, "120363000000000001@g.us", "120363000000000001@g.us", false)
+	bob := w.sendTo(fence, "4915550000002", "4915550000002@s.whatsapp.net", true)
+	carol := w.sendTo(fence, "4915550000003", "4915550000003@s.whatsapp.net", false)
+
+	for limit, want := range map[int][]time.Time{10: {alice, bob, carol}, 2: {bob, carol}} {
+		got, err := w.FirstContactTimes(t.Context(), w.tenant.Key, since, limit)
+		must(t, err)
+		if !slices.EqualFunc(got, want, time.Time.Equal) {
+			t.Errorf("the last %d first contacts were at %v, want %v", limit, got, want)
+		}
+	}
+}
+
+// testReconsider: what is held until later becomes due, in steps; nothing else does.
+func testReconsider(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx := t.Context()
+	fence := w.lease("worker", time.Hour)
+	other := w.newTenant("other")
+	hold := func(m *gateway.Message, kind gateway.OutcomeKind, until time.Duration) {
+		t.Helper()
+		w.claim(fence, m)
+		_, err := w.Update(ctx, m.TenantKey, m.ID, nil, apply(w.clock.Now(), "worker", gateway.Outcome{Kind: kind, RetryAt: w.clock.Now().Add(until)}))
+		must(t, err)
+	}
+	strangers := w.accept(gateway.PriorityBulk, 3)
+	high, backing, waiting := w.accept(gateway.PriorityHigh, 1)[0], w.accept(gateway.PriorityBulk, 1)[0], w.accept(gateway.PriorityBulk, 1)[0]
+	for i, m := range strangers {
+		hold(m, gateway.OutcomeHold, time.Duration(10-i)*time.Hour)
+	}
+	hold(high, gateway.OutcomeHold, time.Hour)
+	hold(backing, gateway.OutcomeRetry, time.Hour)
+	foreign := newMessage(other, gateway.PriorityBulk, 1, w.clock.Now())
+	must(t, w.Accept(ctx, []*gateway.Message{foreign}, nil))
+
+	reconsider := func(limit int, want ...*gateway.Message) {
+		t.Helper()
+		now := w.clock.Now()
+		tickets, err := w.Reconsider(ctx, fence, now, limit, func(m *gateway.Message) bool { return m.Reconsider(now) })
+		must(t, err)
+		var wanted []gateway.Ticket
+		for _, m := range want {
+			wanted = append(wanted, ticket(m))
+		}
+		if !slices.Equal(tickets, wanted) {
+			t.Errorf("%d reconsidered: %v, want %v", limit, tickets, wanted)
+		}
+	}
+	reconsider(2, high, strangers[2])
+	reconsider(9, strangers[1], strangers[0])
+	reconsider(9)
+	for _, m := range []*gateway.Message{high, strangers[0]} {
+		if got, err := w.Message(ctx, m.TenantKey, m.ID); err != nil || !got.Due(w.clock.Now()) || got.Phase != gateway.PhaseHeld || got.Attempts != 0 {
+			t.Errorf("%+v, %v; want it due, and not attempted", got, err)
+		}
+	}
+	for _, m := range []*gateway.Message{backing, waiting} {
+		got, err := w.Message(ctx, m.TenantKey, m.ID)
+		must(t, err)
+		if got.Due(w.clock.Now()) != (m == waiting) {
+			t.Errorf("%s was reconsidered: %+v", m.ID, got)
+		}
+	}
+	stale := fence
+	stale.Epoch--
+	if _, err := w.Reconsider(ctx, stale, w.clock.Now(), 9, nil); !errors.Is(err, gateway.ErrFenced) {
+		t.Errorf("reconsidered without the lease: %v", err)
+	}
+}
