@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -61,13 +62,23 @@ func (in *Intake) Flush(ctx context.Context) error {
 func (in *Intake) deliver(ctx context.Context, idle chan struct{}) {
 	defer close(idle)
 	for batch := in.nextTickets(nil); len(batch) > 0; batch = in.nextTickets(batch) {
-		call, cancel := context.WithTimeout(ctx, enqueueLimit)
-		err := in.Queue.Enqueue(call, batch...)
-		cancel()
-		if err != nil {
+		if err := in.hand(ctx, batch); err != nil {
 			in.giveUp(len(batch), err)
 		}
 	}
+}
+
+// hand gives a batch to the queue. A panic there is contained: it would end the API for messages that are committed already.
+func (in *Intake) hand(ctx context.Context, batch []gateway.Ticket) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the queue panicked: %s", gateway.PanicCause(p))
+			in.Log.Error("panic in the queue", "panic", gateway.PanicCause(p), "stack", string(debug.Stack()))
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, enqueueLimit)
+	defer cancel()
+	return in.Queue.Enqueue(ctx, batch...)
 }
 
 // nextTickets takes what waits, enqueueBatch at most, into the memory of the batch before. When nothing waits the goroutine is over.
