@@ -26,6 +26,8 @@ type entry struct {
 	ID        string      `json:"id"`
 	From      string      `json:"from"`
 	Text      string      `json:"text"`
+	Caption   string      `json:"caption"` // the text of a message with a file
+	SHA256    string      `json:"sha256"`  // of the file
 	At        time.Time   `json:"at"`
 	Decrypted []time.Time `json:"decrypted"`
 }
@@ -37,13 +39,14 @@ type verdict struct {
 	history []event
 	shows   []entry
 
-	shown, lost, twice, twoIDs, again bool
-	untrue, backwards                 string // what is wrong, empty when nothing is
+	shown, waiting, lost, twice, twoIDs, again bool
+	untrue, backwards                          string // what is wrong, empty when nothing is
 }
 
-// offends reports whether the message missed a bar. Decrypted again is none: a phone shows it once all the same.
+// offends reports whether the message missed a bar. Decrypted again is none: a phone shows it once all the same. Waiting, when patience
+// was over, is one: nobody knows what would have become of it.
 func (v *verdict) offends() bool {
-	return v.lost || v.twice || v.twoIDs || v.untrue != "" || v.backwards != ""
+	return v.waiting || v.lost || v.twice || v.twoIDs || v.untrue != "" || v.backwards != ""
 }
 
 // judge compares what the hub says of an accepted message with what the phones show under its text.
@@ -59,7 +62,8 @@ func judge(m *message, status gateway.Status, history []event, shows []entry) *v
 	switch status {
 	case gateway.StatusFailed, gateway.StatusExpired, gateway.StatusUnknown, gateway.StatusCanceled:
 	default:
-		v.lost = !v.shown
+		v.waiting = status != "" && !status.Final()
+		v.lost = !v.shown && !v.waiting
 	}
 	v.untrue = v.untruth()
 	v.backwards = retreat(history)
@@ -76,7 +80,7 @@ func (v *verdict) untruth() string {
 		return fmt.Sprintf("is %s, and a phone shows it", v.status)
 	case len(v.history) == 0:
 		return "has no history"
-	case v.history[len(v.history)-1].Status != v.status:
+	case v.history[len(v.history)-1].Status != v.status && !v.waiting: // which may have gone on since
 		return fmt.Sprintf("is %s, and its history ends with %s", v.status, v.history[len(v.history)-1].Status)
 	}
 	first := time.Time{}
@@ -84,12 +88,15 @@ func (v *verdict) untruth() string {
 		if s.phone != v.to || s.From != tenantNumber(v.tenant) {
 			return fmt.Sprintf("went from %s to %s", s.From, s.phone)
 		}
+		if s.SHA256 != v.sha256 {
+			return fmt.Sprintf("was shown with the file %q instead of %q", s.SHA256, v.sha256)
+		}
 		if first.IsZero() || s.At.Before(first) {
 			first = s.At
 		}
 	}
 	for _, e := range v.history {
-		if claimsArrival(e.Status) && v.shown && e.At.Before(first) {
+		if claimsArrival(e.Status) && v.shown && !v.waiting && e.At.Before(first) {
 			return fmt.Sprintf("was %s %s before a phone had it", e.Status, first.Sub(e.At))
 		}
 	}
@@ -125,7 +132,8 @@ func (v *verdict) ended() time.Time {
 const (
 	look   = time.Second
 	settle = time.Minute
-	askers = 8 // requests of the examination at the same time
+	tell   = 30 * time.Second // between two words about restrictions, see allow
+	askers = 8                // requests of the examination at the same time
 	batch  = 1000
 )
 
@@ -171,11 +179,12 @@ func (w *world) judgeAll(messages []*message, faults []*fault) *result {
 }
 
 // awaitEnd polls until every message is final and then, for at most settle, until every one is read or ended otherwise. It
-// returns what the hub says of each when that was so, or when patience was over.
+// returns what the hub says of each when that was so, or when patience was over. Meanwhile the server tells the tenants that have messages
+// waiting that it forbids them nothing any more.
 func (w *world) awaitEnd(messages []*message) (map[string]gateway.Status, error) {
 	statuses := map[string]gateway.Status{}
 	open := messages
-	began, quiet := time.Now(), time.Time{}
+	began, quiet, told := time.Now(), time.Time{}, time.Time{}
 	for {
 		if err := w.ask(open, statuses); err != nil {
 			return nil, err
@@ -201,10 +210,32 @@ func (w *world) awaitEnd(messages []*message) (map[string]gateway.Status, error)
 			w.logf("everything is final, %d messages were never confirmed as read", len(open))
 			return statuses, nil
 		}
+		if working && time.Since(told) > tell {
+			told = time.Now()
+			if err := w.allow(open, statuses); err != nil {
+				return nil, err
+			}
+		}
 		if !w.pause(look) {
 			return nil, w.ctx.Err()
 		}
 	}
+}
+
+// allow ends the restrictions of the tenants whose messages are not all final.
+func (w *world) allow(open []*message, statuses map[string]gateway.Status) error {
+	tenants := map[int]bool{}
+	for _, m := range open {
+		if !statuses[m.id].Final() {
+			tenants[m.tenant] = true
+		}
+	}
+	for tenant := range tenants {
+		if _, err := w.plant(timelock(tenant, leastTimelock)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ask reads the statuses of messages. Those that the hub does not know stay out.
@@ -256,7 +287,8 @@ func (w *world) phones(messages []*message) (map[string][]entry, error) {
 		defer mu.Unlock()
 		for _, e := range answer.Data {
 			e.phone = all[i]
-			shows[e.Text] = append(shows[e.Text], e)
+			text := e.Text + e.Caption // it has one of them
+			shows[text] = append(shows[text], e)
 		}
 		return nil
 	})

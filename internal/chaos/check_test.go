@@ -37,7 +37,8 @@ func TestJudgeFindsEveryOffence(t *testing.T) {
 	sent := history("queued", "sending", "sent")
 	again := show("S1")
 	again.Decrypted = append(again.Decrypted, at(9))
-	stranger, forged, late := show("S1"), show("S1"), show("S1")
+	stranger, forged, late, withFile := show("S1"), show("S1"), show("S1"), show("S1")
+	withFile.SHA256 = "f00d"
 	stranger.phone, forged.From, late.At = "919876543211", tenantNumber(1), at(8)
 	for name, test := range map[string]struct {
 		status  gateway.Status
@@ -49,7 +50,9 @@ func TestJudgeFindsEveryOffence(t *testing.T) {
 		"as it should be":          {"sent", sent, []entry{show("S1")}, "", ""},
 		"read":                     {"read", append(slices.Clone(sent), history("", "", "", "delivered", "read")[3:]...), []entry{show("S1")}, "", ""},
 		"decrypted again":          {"sent", sent, []entry{again}, "", ""},
-		"never sent":               {"queued", history("queued"), nil, "lost", ""},
+		"never sent":               {"queued", history("queued"), nil, "waiting", ""},
+		"being sent at the end":    {"sending", history("queued", "sending", "sent"), nil, "waiting", ""},
+		"sent, yet not known":      {"sending", history("queued", "sending"), []entry{show("S1")}, "waiting", ""},
 		"not known any more":       {"", nil, nil, "lost untrue", "has no history"},
 		"sent to nobody":           {"sent", sent, nil, "lost untrue", "no phone shows it"},
 		"delivered to nobody":      {"delivered", history("queued", "sending", "delivered"), nil, "lost untrue", "no phone shows it"},
@@ -63,6 +66,7 @@ func TestJudgeFindsEveryOffence(t *testing.T) {
 		"shown twice":              {"sent", sent, []entry{show("S1"), show("S1")}, "twice", ""},
 		"to somebody else":         {"sent", sent, []entry{stranger}, "untrue", "to 919876543211"},
 		"from another tenant":      {"sent", sent, []entry{forged}, "untrue", "from " + tenantNumber(1)},
+		"another file":             {"sent", sent, []entry{withFile}, "untrue", `with the file "f00d"`},
 		"sent before it was":       {"sent", sent, []entry{late}, "untrue", "before a phone had it"},
 		"another history":          {"read", sent, []entry{show("S1")}, "untrue", "history ends with sent"},
 		"sent again":               {"sent", history("queued", "sending", "sent", "sending", "sent"), []entry{show("S1")}, "backwards", ""},
@@ -75,6 +79,7 @@ func TestJudgeFindsEveryOffence(t *testing.T) {
 			name string
 			is   bool
 		}{
+			{"waiting", v.waiting},
 			{"lost", v.lost},
 			{"twice", v.twice},
 			{"two ids", v.twoIDs},

@@ -139,6 +139,11 @@ func kinds() []kind {
 		{"acknowledgements late", anywhere, scripted(wasim.DelayAck, 2, 6), script},
 		{"message refused for now", anywhere, scripted(wasim.AckError, 1, 3, 420, 429, 500, 503), script},
 		{"query fails", anywhere, scripted(wasim.IQError, 1, 2, 500, 503), scriptQuery},
+		{"query not answered", anywhere, early(scripted(wasim.IQSilent, 1, 1)), scriptQuery},
+		{"upload fails", anywhere, failedUpload, script},
+		{"new contact refused (463)", anywhere, scripted(wasim.AckError, 1, 2, 463), restrict},
+		{"queries limited (429)", anywhere, scripted(wasim.IQError, 1, 2, 429), restrict},
+		{"new contacts forbidden for a time", anywhere, forbidden, scriptQuery},
 		{"stream error", anywhere, scripted(wasim.StreamError, 1, 1, 503, 515), script},
 		{"login refused", anywhere, refusedLogin, script},
 		{"slow line", anywhere, scripted(wasim.Latency, 1, 1), script},
@@ -165,7 +170,7 @@ func scripted(what wasim.FaultKind, least, most int, codes ...int) func(options,
 			s.Code = codes[r.IntN(len(codes))]
 		}
 		switch what {
-		case wasim.IQError:
+		case wasim.IQError, wasim.IQSilent:
 			queries := []string{"prekeys", "usync-devices", "usync-lid"}
 			s.Match = queries[r.IntN(len(queries))]
 		case wasim.DelayAck:
@@ -176,6 +181,32 @@ func scripted(what wasim.FaultKind, least, most int, codes ...int) func(options,
 		}
 		f.script = []wasim.Fault{s}
 	}
+}
+
+// failedUpload hits whoever is the next to upload a file.
+func failedUpload(_ options, r *rand.Rand, f *fault) {
+	f.script = []wasim.Fault{{Kind: wasim.UploadError, Code: 500 + 3*r.IntN(2), Times: 1 + r.IntN(2)}}
+}
+
+// early is for what may take a minute: it happens in the first half of a run, so that the end need not be waited for.
+func early(draw func(options, *rand.Rand, *fault)) func(options, *rand.Rand, *fault) {
+	return func(o options, r *rand.Rand, f *fault) {
+		draw(o, r, f)
+		f.at /= 2
+	}
+}
+
+// leastTimelock is the shortest restriction that a client is told of: its end is a whole second, and must be still to come.
+const leastTimelock = 3 * time.Second
+
+// timelock is the word that a tenant may not write to new contacts for a time.
+func timelock(tenant int, lasts time.Duration) wasim.Fault {
+	return wasim.Fault{Kind: wasim.ReachOutTimelock, Account: tenantNumber(tenant), Expire: lasts}
+}
+
+func forbidden(o options, r *rand.Rand, f *fault) {
+	f.tenant = r.IntN(o.tenants)
+	f.script = []wasim.Fault{timelock(f.tenant, between(r, leastTimelock, 10*time.Second).Round(time.Second))}
 }
 
 // refusedLogin cuts a connection and refuses the next ones, at the web socket or at the login.
@@ -250,7 +281,7 @@ func wipeRedis(w *world, f *fault) error {
 // script plans the simulator's faults. But for a slow line it counts as over at once: what follows is the time it takes to recover.
 func script(w *world, f *fault) error {
 	for _, s := range f.script {
-		if err := w.plant(s); err != nil {
+		if _, err := w.plant(s); err != nil {
 			return err
 		}
 		if s.Kind == wasim.Latency {
@@ -260,24 +291,87 @@ func script(w *world, f *fault) error {
 	return nil
 }
 
-// scriptQuery makes the tenant write to somebody new, for only then is anything asked.
+// scriptQuery makes the tenant write to somebody new, for only then is anything asked, or forbidden.
 func scriptQuery(w *world, f *fault) error {
 	err := script(w, f)
-	w.unknownContact[f.tenant].Store(true)
+	w.meet(f.tenant, w.stranger())
 	return err
 }
 
-// plant scripts one fault.
-func (w *world) plant(s wasim.Fault) error {
+// meet has the tenant's next message go to number.
+func (w *world) meet(tenant int, number string) {
+	select {
+	case w.strangers[tenant] <- number:
+	default: // it offers nothing any more
+	}
+}
+
+// restrict refuses what the tenant tries with somebody new. The hub cannot know for how long and holds such messages for an hour; each
+// time that it was refused the server tells it, a little later, that it is for some seconds only.
+func restrict(w *world, f *fault) error {
+	refusal := f.script[0]
+	refusal.To, refusal.Match = w.stranger(), ""
+	id, err := w.plant(refusal)
+	if err != nil {
+		return err
+	}
+	w.meet(f.tenant, refusal.To)
+	left := refusal.Times
+	for left > 0 && w.pause(200*time.Millisecond) {
+		select {
+		case <-w.offered: // what still waits is told by allow
+			return nil
+		default:
+		}
+		now, err := w.remaining(id)
+		if err != nil {
+			return err
+		}
+		if now == left {
+			continue
+		}
+		left = now
+		w.pause(time.Second)
+		if _, err := w.plant(timelock(f.tenant, leastTimelock)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remaining is how often a scripted fault is still to happen.
+func (w *world) remaining(id string) (int, error) {
+	var answer struct {
+		Data []struct {
+			ID        string `json:"id"`
+			Remaining int    `json:"remaining"`
+		} `json:"data"`
+	}
+	if err := w.read(w.sandbox, http.MethodGet, "/sandbox/faults", nil, &answer); err != nil {
+		return 0, err
+	}
+	for _, f := range answer.Data {
+		if f.ID == id {
+			return f.Remaining, nil
+		}
+	}
+	return 0, nil
+}
+
+// plant scripts one fault and returns its id.
+func (w *world) plant(s wasim.Fault) (id string, err error) {
+	var answer struct {
+		ID string `json:"id"`
+	}
 	status, body, err := w.sandbox.call(w.ctx, http.MethodPost, "/sandbox/faults", map[string]any{
-		"kind": s.Kind, "account": s.Account, "match": s.Match, "code": s.Code, "delayMs": s.Delay.Milliseconds(),
+		"kind": s.Kind, "account": s.Account, "to": s.To, "match": s.Match, "code": s.Code, "delayMs": s.Delay.Milliseconds(),
 		"expireSeconds": int(s.Expire.Seconds()), "times": max(s.Times, 1),
-	}, nil)
+	}, &answer)
 	if err == nil && status != http.StatusCreated {
 		err = errors.New(body)
 	}
 	if err != nil {
-		return fmt.Errorf("script %s: %w", s.Kind, err)
+		return "", fmt.Errorf("script %s: %w", s.Kind, err)
 	}
-	return nil
+	return answer.ID, nil
 }

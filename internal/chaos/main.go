@@ -171,6 +171,7 @@ func runShape(t testing.TB, o options, s shape) *result {
 	var striking sync.WaitGroup
 	striking.Go(func() { w.strikeAll(faults) })
 	messages := w.sendAll(during)
+	close(w.offered)
 	striking.Wait()
 	w.calm()
 	w.logf("the last fault is over after %s; waiting for what is not final", time.Since(w.epoch).Round(time.Second))

@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -82,6 +85,8 @@ func (c *client) call(ctx context.Context, method, path string, body, out any, h
 type message struct {
 	tenant   int
 	to, text string
+	file     []byte    // a picture, whose caption is the text; nil: there is none
+	sha256   string    // of the file
 	key      string    // Idempotency-Key
 	offered  time.Time // the first request
 	accepted time.Time // the first answer that says so; zero when there was none
@@ -128,6 +133,10 @@ func (w *world) sendShare(tenant, count int, during time.Duration) []*message {
 			tenant: tenant, to: w.recipient(tenant, random),
 			text: fmt.Sprintf("chaos %s %06d", tenantID(tenant), n), key: fmt.Sprintf("chaos-%d-%d-%d", w.seed, tenant, n),
 		}
+		if random.IntN(100) < pictured {
+			m.file = picture(random.IntN(pictures))
+			m.sha256 = fmt.Sprintf("%x", sha256.Sum256(m.file))
+		}
 		share = append(share, m)
 		posts.Go(func() {
 			w.post(m)
@@ -142,15 +151,41 @@ func (w *world) sendShare(tenant, count int, during time.Duration) []*message {
 // tell; a few go to a number that has no account, and should fail.
 func (w *world) recipient(tenant int, random *rand.Rand) string {
 	draw, contact := random.IntN(100), random.IntN(10)
+	select {
+	case stranger := <-w.strangers[tenant]:
+		return stranger
+	default:
+	}
 	switch {
-	case w.unknownContact[tenant].Swap(false) || draw < 2:
-		return fmt.Sprintf("9199%08d", w.contacts.Add(1))
+	case draw < 2:
+		return w.stranger()
 	case draw < 3:
 		return numberThat(wasim.NotOnWhatsApp)
 	case draw < 28:
 		return numberThat(wasim.SlowReceipts)
 	}
 	return fmt.Sprintf("9198%06d%02d", tenant, contact)
+}
+
+// stranger is a number that nobody wrote to before.
+func (w *world) stranger() string { return fmt.Sprintf("9199%08d", w.contacts.Add(1)) }
+
+const (
+	pictured = 8  // percent of the messages have a picture
+	pictures = 40 // that there are: some are sent again by the same tenant, some by others
+)
+
+// picture is a small one that is unlike any other.
+func picture(n int) []byte {
+	img := image.NewGray(image.Rect(0, 0, 8, 8))
+	for i := range img.Pix {
+		img.Pix[i] = uint8(n + i)
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		panic(err) // into memory
+	}
+	return b.Bytes()
 }
 
 // numberThat is the simulator's test number with that behaviour.
@@ -167,14 +202,18 @@ func numberThat(behaves wasim.Behaviour) string {
 func (w *world) post(m *message) {
 	m.offered = time.Now()
 	pause := 20 * time.Millisecond
+	path, body := "/message", map[string]any{"to": m.to, "message": m.text}
+	if m.file != nil {
+		path = "/media"
+		body["media"] = map[string]any{"mimetype": "image/png", "data": m.file}
+	}
 	for {
 		var answer struct {
 			ID         string `json:"id"`
 			WhatsAppID string `json:"whatsappId"`
 		}
 		m.requests++
-		status, body, err := w.hub.call(w.ctx, http.MethodPost, "/api/"+tenantID(m.tenant)+"/message",
-			map[string]string{"to": m.to, "message": m.text}, &answer, "Idempotency-Key", m.key)
+		status, told, err := w.hub.call(w.ctx, http.MethodPost, "/api/"+tenantID(m.tenant)+path, body, &answer, "Idempotency-Key", m.key)
 		switch {
 		case w.ctx.Err() != nil:
 			return
@@ -183,7 +222,7 @@ func (w *world) post(m *message) {
 			return
 		case err != nil, status >= 500, status == http.StatusTooManyRequests, status == http.StatusConflict:
 		default:
-			w.t.Errorf("%q was refused: %d %s", m.text, status, body)
+			w.t.Errorf("%q was refused: %d %s", m.text, status, told)
 			return
 		}
 		if time.Since(m.offered) > w.patience || !w.pause(pause) {

@@ -40,8 +40,9 @@ type world struct {
 	cancel  context.CancelFunc
 	keepers sync.WaitGroup
 
-	unknownContact []atomic.Bool // by tenant: the next message goes to a number that nobody wrote to before
-	contacts       atomic.Int64
+	strangers []chan string // by tenant: numbers that nobody wrote to before, for its next messages
+	contacts  atomic.Int64
+	offered   chan struct{} // closed when the last message was accepted
 }
 
 // service is Postgres or Redis. One fault has it at a time; others wait for their turn.
@@ -52,7 +53,10 @@ type service struct {
 
 // startWorld starts a hub with its tenants paired and online.
 func startWorld(t testing.TB, o options, s shape) *world {
-	w := &world{options: o, shape: s, t: t, unknownContact: make([]atomic.Bool, o.tenants)}
+	w := &world{options: o, shape: s, t: t, strangers: make([]chan string, o.tenants), offered: make(chan struct{})}
+	for i := range w.strangers {
+		w.strangers[i] = make(chan string, 100)
+	}
 	w.ctx, w.cancel = context.WithCancel(t.Context())
 	ready := false
 	defer func() { // Fatal ends this goroutine without a result
