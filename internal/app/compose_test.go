@@ -98,6 +98,8 @@ func startCluster(t *testing.T, more ...string) *cluster {
 	return c
 }
 
+func (c *cluster) pid(name string) int { return c.processes[name].PID() }
+
 // tenant creates and pairs a tenant.
 func (c *cluster) tenant(t *testing.T, id, number string) {
 	t.Helper()

@@ -34,7 +34,6 @@ func (c *crowd) id(i int) string     { return fmt.Sprintf("tenant-%02d", i) }
 func (c *crowd) number(i int) string { return fmt.Sprintf("155500020%02d", i) }
 func (c *crowd) phone(i int) string  { return fmt.Sprintf("9198766%05d", i) }
 func (c *crowd) text(n int) string   { return fmt.Sprintf("message %03d", n) }
-func (c *crowd) pid(name string) int { return c.processes[name].PID() }
 
 // send gives each tenant n more messages to send.
 func (c *crowd) send(t *testing.T, n int) {
@@ -125,21 +124,41 @@ func (c *crowd) awaitWorkers(t *testing.T, pids ...int) []workerRow {
 	return list.Data
 }
 
-// TestWorkerHandsItsSessionsOverOnSIGTERM stops one of two workers in the middle of the backlogs of seven tenants: the other has all
-// sessions online at once, nothing costs an attempt, and order holds.
+// TestWorkerHandsItsSessionsOverOnSIGTERM stops one of two workers in the middle of the backlogs of seven tenants: two seconds and a send
+// later, by the database's clock, the other has all sessions online, nothing costs an attempt, and order holds. The other worker looks
+// once a second, so the rest of the two is for the machine; one that is busy with other tests may be late by schedulingSlack, but not
+// three times in a row. Nobody ever waits for the end of a lease.
 func TestWorkerHandsItsSessionsOverOnSIGTERM(t *testing.T) {
 	t.Parallel()
+	const (
+		promise         = 2*time.Second + ackDelay
+		schedulingSlack = 8 * time.Second // less than the 15 s of a lease
+		tries           = 3
+	)
 	c := newCrowd(t, startCluster(t), 7)
-	c.awaitWorkers(t, c.pid("worker-1"), c.pid("worker-2"))
-	c.send(t, 40)
-	c.processes["worker-1"].Signal(syscall.SIGTERM)
-	stopped := time.Now()
-	c.awaitWorkers(t, c.pid("worker-2"))
-	// On a quiet machine it takes one second of the promised two; a busy one may be late, but nobody may have waited for a lease to end.
-	if took := time.Since(stopped); took > 10*time.Second+ackDelay {
-		t.Errorf("all sessions were online again %s after SIGTERM", took)
+	leases := watchLeases(t, c.cluster)
+	fastest := time.Hour
+	for try := 0; try < tries && fastest > promise; try++ {
+		if try > 0 {
+			c.processes["worker-1"] = c.programs["worker-1"](t)
+		}
+		c.awaitWorkers(t, c.pid("worker-1"), c.pid("worker-2"))
+		c.send(t, 20)
+		before, after := leases.owner(c.pid("worker-1")), leases.owner(c.pid("worker-2"))
+		stopped := leases.now()
+		c.processes["worker-1"].Signal(syscall.SIGTERM)
+		c.awaitWorkers(t, c.pid("worker-2"))
+		took := leases.handOver(before, after, stopped)
+		t.Logf("all sessions were online again %s after SIGTERM", took)
+		if took > promise+schedulingSlack {
+			t.Errorf("all sessions were online again %s after SIGTERM", took)
+		}
+		fastest = min(fastest, took)
+		c.processes["worker-1"].Terminate(60 * time.Second)
 	}
-	c.processes["worker-1"].Terminate(60 * time.Second)
+	if fastest > promise {
+		t.Errorf("no hand-over of %d took less than %s; that is the promise", tries, promise)
+	}
 	c.awaitRead(t)
 	if waiting := c.awaitWorkers(t, c.pid("worker-2"))[0].Waiting; waiting != 0 {
 		t.Errorf("%d messages wait", waiting)
@@ -151,6 +170,20 @@ func TestWorkerHandsItsSessionsOverOnSIGTERM(t *testing.T) {
 			}
 		}
 	}
+}
+
+// handOver is how long after a time the last of the sessions that one worker gave up since was online in the hands of another.
+func (l leaseWatch) handOver(before, after string, since int64) time.Duration {
+	l.t.Helper()
+	var left, online int
+	var took int64
+	l.query(`WITH left_over AS (SELECT DISTINCT tenant_key FROM lease_log WHERE before = $1 AND after <> before AND at >= $3),
+		up AS (SELECT MIN(at) AS at FROM lease_log WHERE tenant_key IN (SELECT tenant_key FROM left_over) AND after = $2 AND state = 'online' AND at >= $3 GROUP BY tenant_key)
+		SELECT (SELECT COUNT(*) FROM left_over), COUNT(*), COALESCE(MAX(at), 0) - $3 FROM up`, []any{before, after, since}, &left, &online, &took)
+	if left == 0 || online != left {
+		l.t.Fatalf("%d sessions were given up, %d of them went online with the other worker", left, online)
+	}
+	return time.Duration(took) * time.Microsecond
 }
 
 // TestStaleWorkerSendsNothing stops one of two workers in the middle of its work for two lease times. The other takes over and sends
