@@ -65,3 +65,27 @@ type BulkProgress struct {
 
 // MaxRejected bounds the invalid rows that one answer tells of. results.csv has all of them.
 const MaxRejected = 1000
+
+// Bounds of what a preview shows.
+const (
+	MaxPreviewMessages = 10
+	MaxPreviewRejected = 100
+)
+
+// BulkPreview is what a bulk would be.
+type BulkPreview struct {
+	Rows     int // that were given
+	Valid    int // messages that would be sent
+	Type     MessageType
+	ByCode   map[Code]int         // how many rows would not be, by why
+	Rejected []BulkInvalid        // the first MaxPreviewRejected of them
+	Messages []BulkPreviewMessage // the first MaxPreviewMessages
+}
+
+// BulkPreviewMessage is a message as it would go out.
+type BulkPreviewMessage struct {
+	Row       int // from 1
+	To        string
+	Text      string
+	Reference string
+}

@@ -31,6 +31,8 @@ type Bulks interface {
 	// Create accepts a bulk, or nothing of it; what answer returns is replayed for the key of done.
 	Create(ctx context.Context, t gateway.Tenant, r gateway.BulkRequest, done *gateway.IdempotencyCompletion,
 		answer func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error)
+	// Preview tells what Create would accept, and stores nothing.
+	Preview(ctx context.Context, t gateway.Tenant, r gateway.BulkRequest) (gateway.BulkPreview, error)
 	// Retry accepts a new bulk of what failed.
 	Retry(ctx context.Context, t gateway.Tenant, id string, force bool, done *gateway.IdempotencyCompletion,
 		answer func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error)
@@ -49,8 +51,18 @@ type Bulks interface {
 	Cancel(ctx context.Context, tenantKey int64, id string) (gateway.BulkProgress, error)
 }
 
-// CreateBulk accepts a send to many. Its rows go to disk while the body arrives, and are looked at when it has.
+// CreateBulk accepts a send to many.
 func (s *Server) CreateBulk(c echo.Context, _ string, _ spec.CreateBulkParams) error {
+	return s.withBulk(c, func(req gateway.BulkRequest, done *gateway.IdempotencyCompletion) (*answer, error) {
+		return s.acceptBulk(done, func(answer func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error) {
+			return s.bulks.Create(c.Request().Context(), callOf(c).tenant, req, done, answer)
+		})
+	})
+}
+
+// withBulk reads the request for a bulk and answers with what act makes of it. The rows go to disk while the body arrives, and are
+// looked at when it has.
+func (s *Server) withBulk(c echo.Context, act func(gateway.BulkRequest, *gateway.IdempotencyCompletion) (*answer, error)) error {
 	if _, _, err := idempotencyKey(c.Request()); err != nil {
 		return err
 	}
@@ -75,9 +87,7 @@ func (s *Server) CreateBulk(c echo.Context, _ string, _ spec.CreateBulkParams) e
 		if refused != nil {
 			return nil, refused
 		}
-		return s.acceptBulk(done, func(answer func(gateway.BulkProgress) gateway.IdempotencyAnswer) (gateway.BulkProgress, error) {
-			return s.bulks.Create(c.Request().Context(), callOf(c).tenant, req, done, answer)
-		})
+		return act(req, done)
 	})
 }
 

@@ -428,23 +428,33 @@ func TestBulkStreamTellsItsProgressToTheEnd(t *testing.T) {
 func TestBulkUploadsAreBounded(t *testing.T) {
 	t.Parallel()
 	h := newHub(t, func(s *settings) { s.options = httpapi.Options{MaxUploads: 1} })
-	reader, writer := io.Pipe()
+	var writer *io.PipeWriter
 	done := make(chan response, 1)
-	go func() {
-		r, err := h.send(h.t.Context(), request{path: bulkPath, reader: reader})
-		if err != nil {
-			t.Error(err)
-		}
-		done <- r
-	}()
-	_, err := io.WriteString(writer, `{"message":"x",`)
-	must(t, err)
+	arrive := func() {
+		reader, w := io.Pipe()
+		writer = w
+		go func() {
+			r, err := h.send(h.t.Context(), request{path: bulkPath, reader: reader})
+			if err != nil {
+				t.Error(err)
+			}
+			done <- r
+		}()
+		_, _ = io.WriteString(writer, `{"message":"x",`) // one that is refused at once reads nothing
+	}
+	arrive()
 	body := `{"message":"x","recipients":[{"to":"919876543210"}]}`
 	eventually(t, "the slot is taken", func() bool {
+		select {
+		case r := <-done: // a whole one had the slot at that moment
+			r.want(http.StatusServiceUnavailable)
+			arrive()
+		default:
+		}
 		got := h.do(request{path: bulkPath, body: body})
 		return got.status == http.StatusServiceUnavailable && got.header.Get("Retry-After") != ""
 	})
-	_, err = io.WriteString(writer, body[1:])
+	_, err := io.WriteString(writer, body[1:])
 	if err == nil {
 		err = writer.Close()
 	}

@@ -40,6 +40,9 @@ type Store interface {
 	Ahead(ctx context.Context, m *gateway.Message, limit int) (int, error)
 	// SentTimes lists when the last messages after since were sent, oldest first, at most the newest limit.
 	SentTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error)
+	// Stats counts what happened in each slice of a window, looking at the newest limit messages of each kind; slices that it cannot
+	// tell for certain are left out from its beginning.
+	Stats(ctx context.Context, tenantKey int64, w gateway.StatsWindow, limit int) ([]gateway.StatsBucket, error)
 	// Statuses returns the statuses of messages of any tenant; unknown ids are left out.
 	Statuses(ctx context.Context, ids []string) (map[string]gateway.Status, error)
 

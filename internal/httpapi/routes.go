@@ -121,7 +121,7 @@ func (s *Server) guard(op operation) echo.MiddlewareFunc {
 		limit = purgeTime
 	case "connectSession":
 		limit = s.opts.CodeWait + s.opts.RequestTime
-	case "createBulk", "retryBulk", "getBulkResults":
+	case "createBulk", "previewBulk", "retryBulk", "getBulkResults":
 		limit = bulkTime
 	case "streamSessionEvents", "streamBulkEvents":
 		limit = streamTime

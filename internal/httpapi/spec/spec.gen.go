@@ -370,8 +370,9 @@ type BulkForm struct {
 	OnInvalid *BulkOnInvalid `json:"onInvalid,omitempty"`
 
 	// Priority The lane; high overtakes normal, normal overtakes bulk.
-	Priority  *Priority `json:"priority,omitempty"`
-	Reference *string   `json:"reference,omitempty"`
+	Priority  *Priority  `json:"priority,omitempty"`
+	Reference *string    `json:"reference,omitempty"`
+	SendAt    *time.Time `json:"sendAt,omitempty"`
 }
 
 // BulkInvalidRow defines model for BulkInvalidRow.
@@ -400,6 +401,50 @@ type BulkMessage struct {
 
 // BulkOnInvalid What becomes of a request with rows that cannot be sent.
 type BulkOnInvalid string
+
+// BulkPreview defines model for BulkPreview.
+type BulkPreview struct {
+	// Rows Rows that were given.
+	Rows int `json:"rows"`
+
+	// Valid Messages that would be sent.
+	Valid int `json:"valid"`
+
+	// InvalidCount Rows that would not.
+	InvalidCount int `json:"invalidCount"`
+
+	// InvalidByCode How many of them, by code.
+	InvalidByCode map[string]int `json:"invalidByCode"`
+
+	// Invalid The first 100 of them.
+	Invalid []BulkPreviewInvalid `json:"invalid"`
+
+	// Messages The first 10 messages.
+	Messages []BulkPreviewMessage `json:"messages"`
+	Type     MessageType          `json:"type"`
+}
+
+// BulkPreviewInvalid defines model for BulkPreviewInvalid.
+type BulkPreviewInvalid struct {
+	// Code Catalogued in docs/errors.md.
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	Row    int    `json:"row"`
+
+	// To As it was given, 64 bytes at most.
+	To string `json:"to"`
+}
+
+// BulkPreviewMessage defines model for BulkPreviewMessage.
+type BulkPreviewMessage struct {
+	// Message The text or caption as it would be sent.
+	Message   string  `json:"message"`
+	Reference *string `json:"reference"`
+	Row       int     `json:"row"`
+
+	// To E.164 digits, or the JID.
+	To string `json:"to"`
+}
 
 // BulkRecipient defines model for BulkRecipient.
 type BulkRecipient struct {
@@ -925,6 +970,39 @@ type SettingsPatch struct {
 	UnknownPolicy *UnknownPolicy          `json:"unknownPolicy,omitempty"`
 }
 
+// Stats defines model for Stats.
+type Stats struct {
+	// From When the first slice begins.
+	From        time.Time    `json:"from"`
+	Until       time.Time    `json:"until"`
+	StepSeconds int64        `json:"stepSeconds"`
+	Data        []StatsSlice `json:"data"`
+}
+
+// StatsSlice defines model for StatsSlice.
+type StatsSlice struct {
+	// At When it begins.
+	At time.Time `json:"at"`
+
+	// Accepted Accepted in it.
+	Accepted int `json:"accepted"`
+
+	// Sent Sent in it.
+	Sent int `json:"sent"`
+
+	// Delivered Of those sent in it, delivered by now.
+	Delivered int `json:"delivered"`
+
+	// Read Of those sent in it, read by now.
+	Read int `json:"read"`
+
+	// Failed Failed or expired in it.
+	Failed int `json:"failed"`
+
+	// Unknown Ended in it with an unknown outcome.
+	Unknown int `json:"unknown"`
+}
+
 // Status Where the message is on its way (docs/message-status.md).
 type Status string
 
@@ -1097,6 +1175,12 @@ type CreateBulkParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// PreviewBulkParams defines parameters for PreviewBulk.
+type PreviewBulkParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // CancelBulkParams defines parameters for CancelBulk.
 type CancelBulkParams struct {
 	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
@@ -1234,6 +1318,19 @@ type LogoutSessionParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// GetStatsParams defines parameters for GetStats.
+type GetStatsParams struct {
+	// From RFC 3339; 24 hours before until when absent, 366 days before it at most
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// Until RFC 3339, exclusive; now when absent
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Step Length of a slice: a duration such as 15m, or whole seconds; 1s at least, and no more than 200 slices. Without it the shortest
+	// of 1m, 5m, 15m, 1h, 6h, 24h, 168h that makes no more than 100.
+	Step *string `form:"step,omitempty" json:"step,omitempty"`
+}
+
 // CreateTenantJSONRequestBody defines body for CreateTenant for application/json ContentType.
 type CreateTenantJSONRequestBody = TenantRequest
 
@@ -1245,6 +1342,12 @@ type CreateBulkJSONRequestBody = BulkRequest
 
 // CreateBulkMultipartRequestBody defines body for CreateBulk for multipart/form-data ContentType.
 type CreateBulkMultipartRequestBody = BulkForm
+
+// PreviewBulkJSONRequestBody defines body for PreviewBulk for application/json ContentType.
+type PreviewBulkJSONRequestBody = BulkRequest
+
+// PreviewBulkMultipartRequestBody defines body for PreviewBulk for multipart/form-data ContentType.
+type PreviewBulkMultipartRequestBody = BulkForm
 
 // CancelBulkJSONRequestBody defines body for CancelBulk for application/json ContentType.
 type CancelBulkJSONRequestBody = NothingRequest
@@ -1317,6 +1420,9 @@ type ServerInterface interface {
 	// CreateBulk Send to up to 100,000 recipients.
 	// (POST /api/{tenantId}/bulk)
 	CreateBulk(ctx echo.Context, tenantId TenantId, params CreateBulkParams) error
+	// PreviewBulk What a bulk send would be, without accepting it.
+	// (POST /api/{tenantId}/bulk/preview)
+	PreviewBulk(ctx echo.Context, tenantId TenantId, params PreviewBulkParams) error
 	// GetBulk One bulk send and how far it has come.
 	// (GET /api/{tenantId}/bulk/{id})
 	GetBulk(ctx echo.Context, tenantId TenantId, id string) error
@@ -1407,6 +1513,9 @@ type ServerInterface interface {
 	// PatchSettings Change some of them.
 	// (PATCH /api/{tenantId}/settings)
 	PatchSettings(ctx echo.Context, tenantId TenantId) error
+	// GetStats How many messages were accepted, sent, delivered, read and failed, over time.
+	// (GET /api/{tenantId}/stats)
+	GetStats(ctx echo.Context, tenantId TenantId, params GetStatsParams) error
 	// GetLiveness Whether the process answers.
 	// (GET /livez)
 	GetLiveness(ctx echo.Context) error
@@ -1636,6 +1745,42 @@ func (w *ServerInterfaceWrapper) CreateBulk(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.CreateBulk(ctx, tenantId, params)
+	return err
+}
+
+// PreviewBulk converts echo context to params.
+func (w *ServerInterfaceWrapper) PreviewBulk(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PreviewBulkParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PreviewBulk(ctx, tenantId, params)
 	return err
 }
 
@@ -2640,6 +2785,45 @@ func (w *ServerInterfaceWrapper) PatchSettings(ctx echo.Context) error {
 	return err
 }
 
+// GetStats converts echo context to params.
+func (w *ServerInterfaceWrapper) GetStats(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetStatsParams
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "step" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "step", ctx.QueryParams(), &params.Step, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter step: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetStats(ctx, tenantId, params)
+	return err
+}
+
 // GetLiveness converts echo context to params.
 func (w *ServerInterfaceWrapper) GetLiveness(ctx echo.Context) error {
 	var err error
@@ -2722,6 +2906,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/:tenantId/messages/status", wrapper.PostMessageStatuses, options.OperationMiddlewares["postMessageStatuses"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/cancel", wrapper.CancelMessage, options.OperationMiddlewares["cancelMessage"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/retry", wrapper.RetryMessage, options.OperationMiddlewares["retryMessage"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/stats", wrapper.GetStats, options.OperationMiddlewares["getStats"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/session", wrapper.GetSession, options.OperationMiddlewares["getSession"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/session/connect", wrapper.ConnectSession, options.OperationMiddlewares["connectSession"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/session/qr", wrapper.GetSessionQr, options.OperationMiddlewares["getSessionQr"]...)
@@ -2740,6 +2925,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/bulk", wrapper.ListBulks, options.OperationMiddlewares["listBulks"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/bulk", wrapper.CreateBulk, options.OperationMiddlewares["createBulk"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/bulk/preview", wrapper.PreviewBulk, options.OperationMiddlewares["previewBulk"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/bulk/:id", wrapper.GetBulk, options.OperationMiddlewares["getBulk"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/bulk/:id/pause", wrapper.PauseBulk, options.OperationMiddlewares["pauseBulk"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/bulk/:id/resume", wrapper.ResumeBulk, options.OperationMiddlewares["resumeBulk"]...)

@@ -52,6 +52,7 @@ func Run(t *testing.T, open Opener) {
 		{"OptOutsAreKeptPerTenant", testOptOuts},
 		{"WebSessionsEndWithTheirKey", testWebSessions},
 		{"AheadCountsWhatGoesBefore", testAhead},
+		{"StatsTellWhatHappenedWhen", testStats},
 		{"NextRecipientsComeInOrder", testNextRecipients},
 		{"FirstContactsAreFoundOutLater", testFirstContactTimes},
 		{"HeldMessagesAreReconsidered", testReconsider},
