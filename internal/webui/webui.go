@@ -85,6 +85,10 @@ func (s *Site) routes() []route {
 	for _, some := range [][]route{
 		s.signInRoutes(),
 		s.channelRoutes(),
+		s.messageRoutes(),
+		s.bulkRoutes(),
+		s.channelPageRoutes(),
+		s.hubRoutes(),
 	} {
 		all = append(all, some...)
 	}

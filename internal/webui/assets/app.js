@@ -48,58 +48,210 @@
     place.replaceChildren(...(text ? [box] : []));
   }
 
+  // leave says something on the page that is shown next.
+  const left = 'hub:done';
+  function leave(text) {
+    sessionStorage.setItem(left, text);
+  }
+
   function explain(problem) {
     const parts = (problem.errors || []).map((e) => `${e.pointer} ${e.detail}`);
     return [problem.message, ...parts.filter((p) => !p.endsWith(problem.message))].join(' · ') + (problem.code ? ` (${problem.code})` : '');
   }
 
-  // fields reads a form as JSON: a name with dots nests, data-type says what is no text (number, boolean, json, time), what is empty
-  // is left out, or null with data-empty="null".
+  // What the catalogue of errors says to do about a code.
+  async function remedy(code) {
+    if (!/^[a-z0-9_]+$/.test(code || '')) return '';
+    try {
+      return await api('GET', '/remedies/' + code);
+    } catch {
+      return '';
+    }
+  }
+
+  // refuse shows a refusal in a form: what is wrong beside each field that the API points at, the rest in a box that gets the focus.
+  async function refuse(form, problem) {
+    forget(form);
+    const box = document.createElement('div');
+    box.className = 'notice bad';
+    box.dataset.problem = '';
+    box.setAttribute('role', 'alert');
+    box.tabIndex = -1;
+    const add = (tag, text) => {
+      if (!text) return;
+      const line = document.createElement(tag);
+      line.textContent = text;
+      box.append(line);
+    };
+    add('strong', problem.title);
+    add('p', problem.detail || problem.message);
+    const elsewhere = [];
+    (problem.errors || []).forEach((error, i) => {
+      const name = error.pointer.slice(1).replaceAll('/', '.');
+      const field = form.elements.namedItem(name);
+      if (!(field instanceof Element) || field.type === 'hidden') {
+        elsewhere.push(error.detail);
+        return;
+      }
+      const note = document.createElement('p');
+      note.className = 'field-problem';
+      note.id = `problem-${i}`;
+      note.textContent = error.detail;
+      field.dataset.described ??= field.getAttribute('aria-describedby') || '';
+      field.setAttribute('aria-invalid', 'true');
+      field.setAttribute('aria-describedby', `${field.dataset.described} ${note.id}`.trim());
+      field.after(note);
+    });
+    if (elsewhere.length > 1) {
+      const list = document.createElement('ul');
+      for (const detail of [...elsewhere.slice(0, 10), ...(elsewhere.length > 10 ? [`and ${elsewhere.length - 10} more`] : [])]) {
+        const line = document.createElement('li');
+        line.textContent = detail;
+        list.append(line);
+      }
+      box.append(list);
+    }
+    (form.querySelector('[data-error]') || form).append(box);
+    box.focus();
+    const what = await remedy(problem.code);
+    if (what) add('p', 'What to do: ' + what);
+  }
+
+  function forget(form) {
+    for (const old of form.querySelectorAll('[data-problem], .field-problem')) old.remove();
+    for (const field of form.querySelectorAll('[aria-invalid="true"]')) {
+      field.removeAttribute('aria-invalid');
+      if (field.dataset.described) field.setAttribute('aria-describedby', field.dataset.described);
+      else field.removeAttribute('aria-describedby');
+    }
+  }
+
+  function changed(field) {
+    if (field.type === 'checkbox' || field.type === 'radio') return field.checked !== field.defaultChecked;
+    if (field.tagName === 'SELECT') return [...field.options].some((o) => o.selected !== o.defaultSelected);
+    return field.value !== field.defaultValue;
+  }
+
+  // valueOf is a field as JSON; undefined leaves it out.
+  function valueOf(field) {
+    if (field.type === 'radio' && !field.checked) return undefined;
+    if (field.type === 'checkbox') return field.dataset.type === 'list' ? (field.checked ? field.value : undefined) : field.checked;
+    if (field.value === '') return field.dataset.empty === 'null' ? null : undefined;
+    switch (field.dataset.type) {
+      case 'number': return Math.round(Number(field.value) * Number(field.dataset.factor || 1) * 1e6) / 1e6;
+      case 'boolean': return field.value === 'true';
+      case 'json': return JSON.parse(field.value);
+      case 'time': return new Date(field.value).toISOString();
+      default: return field.value;
+    }
+  }
+
+  // fields reads a form as JSON. A name with dots nests. data-type says what is no text: number (times data-factor), boolean, json,
+  // time, list (the checked ones of a name). What is empty is left out, or null with data-empty="null". A form with data-changed sends
+  // only what was changed; fields of one data-group go together, and are null together when all are empty.
   function fields(form) {
     const out = {};
     let some = false;
-    for (const f of form.elements) {
-      if (!f.name || f.disabled || (f.type === 'radio' && !f.checked)) continue;
-      let value = f.value;
-      if (f.type === 'checkbox') value = f.checked;
-      else if (value === '') {
-        if (f.dataset.empty !== 'null') continue;
-        value = null;
-      } else if (f.dataset.type === 'number') value = Number(value);
-      else if (f.dataset.type === 'boolean') value = value === 'true';
-      else if (f.dataset.type === 'json') value = JSON.parse(value);
-      else if (f.dataset.type === 'time') value = new Date(value).toISOString();
+    const all = [...form.elements].filter((f) => f.name && !f.disabled && f.tagName !== 'BUTTON' && f.tagName !== 'FIELDSET');
+    const groups = new Set(all.filter(changed).map((f) => f.dataset.group).filter(Boolean));
+    for (const f of all) {
+      if ('changed' in form.dataset && !changed(f) && !groups.has(f.dataset.group)) continue;
+      const value = valueOf(f);
+      if (value === undefined) continue;
       let at = out;
       const names = f.name.split('.');
       for (const n of names.slice(0, -1)) at = at[n] ??= {};
-      at[names.at(-1)] = value;
+      if (f.dataset.type === 'list') (at[names.at(-1)] ??= []).push(value);
+      else at[names.at(-1)] = value;
       some = true;
     }
-    return some ? out : undefined;
+    for (const group of groups) {
+      const names = group.split('.');
+      const at = names.slice(0, -1).reduce((o, n) => o?.[n], out);
+      if (at && Object.values(at[names.at(-1)] || {}).every((v) => v === null)) at[names.at(-1)] = null;
+    }
+    return some || 'changed' in form.dataset ? out : undefined;
   }
 
-  // <form data-api="PATCH" action="/api/..." data-confirm="Sure?" data-then="reload"> calls the API. data-then: reload (when it is
-  // left out), a path in which {id} stands for what the answer says, or none; the event api:done carries the answer in any case.
+  // formData is fields for a form with a file.
+  function formData(form) {
+    const data = new FormData();
+    for (const f of form.elements) {
+      if (!f.name || f.disabled) continue;
+      if (f.type === 'file') {
+        if (f.files[0]) data.append(f.name, f.files[0]);
+        continue;
+      }
+      const value = valueOf(f);
+      if (value !== undefined && value !== null) data.append(f.name, value);
+    }
+    return data;
+  }
+
+  // sure asks in a dialog of the page's own.
+  function sure(question, yes) {
+    const dialog = document.createElement('dialog');
+    const text = document.createElement('p');
+    text.id = 'question';
+    text.textContent = question;
+    dialog.setAttribute('aria-labelledby', text.id);
+    const buttons = document.createElement('form');
+    buttons.method = 'dialog';
+    buttons.className = 'row end';
+    for (const [value, label, look] of [['no', 'Leave it', 'button'], ['yes', yes, 'button danger']]) {
+      const button = document.createElement('button');
+      button.value = value;
+      button.textContent = label;
+      button.className = look;
+      buttons.append(button);
+    }
+    dialog.append(text, buttons);
+    document.body.append(dialog);
+    const before = document.activeElement;
+    return new Promise((resolve) => {
+      dialog.addEventListener('close', () => {
+        dialog.remove();
+        before?.focus?.();
+        resolve(dialog.returnValue === 'yes');
+      });
+      dialog.showModal();
+    });
+  }
+
+  // <form data-api="PATCH" action="/api/..." data-confirm="Sure?" data-then="reload" data-done="Saved."> calls the API; {to} in its
+  // action is its field of that name, data-json of a button is sent instead of the fields. data-then: reload (when it is left out), a
+  // path in which {id} stands for what the answer says, or none; the event api:done carries the answer in any case. data-done is said
+  // afterwards, on the page that follows.
   async function send(form, submitter) {
+    if (form.ariaBusy === 'true') return;
     const ask = submitter?.dataset.confirm || form.dataset.confirm;
-    if (ask && !confirm(ask)) return;
+    if (ask && !(await sure(ask, submitter?.dataset.yes || submitter?.textContent.trim() || 'Yes'))) return;
+    forget(form);
     const buttons = [...form.querySelectorAll('button')].filter((b) => !b.disabled);
-    const error = form.querySelector('[data-error]');
-    if (error) { error.hidden = true; error.textContent = ''; }
-    let stay = false;
     try {
-      const body = fields(form);
+      const method = submitter?.dataset.api || form.dataset.api;
+      let body;
+      if (submitter?.dataset.json) body = JSON.parse(submitter.dataset.json);
+      else if (method !== 'DELETE') body = fields(form);
+      const path = (submitter?.getAttribute('formaction') || form.getAttribute('action'))
+        .replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(form.elements.namedItem(name).value));
+      form.ariaBusy = 'true';
       buttons.forEach((b) => { b.disabled = true; });
-      const answer = await api(form.dataset.api, submitter?.getAttribute('formaction') || form.getAttribute('action'), body);
-      stay = !form.dispatchEvent(new CustomEvent('api:done', { bubbles: true, cancelable: true, detail: answer }));
-      const then = form.dataset.then || 'reload';
-      if (stay || then === 'none') return;
+      const answer = await api(method, path, body);
+      const done = submitter?.dataset.done || form.dataset.done;
+      const stay = !form.dispatchEvent(new CustomEvent('api:done', { bubbles: true, cancelable: true, detail: answer }));
+      const then = submitter?.dataset.then || form.dataset.then || 'reload';
+      if (stay || then === 'none') {
+        if (done) notice(done, 'good');
+        return;
+      }
+      if (done) leave(done);
       if (then === 'reload') location.reload();
       else location.assign(then.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name])));
     } catch (err) {
-      const text = err instanceof Problem ? explain(err) : String(err.message || err);
-      if (error) { error.textContent = text; error.hidden = false; error.focus?.(); } else notice(text, 'bad');
+      await refuse(form, err);
     } finally {
+      form.ariaBusy = null;
       buttons.forEach((b) => { b.disabled = false; });
     }
   }
@@ -149,6 +301,10 @@
   });
 
   document.addEventListener('htmx:afterSwap', (event) => localise(event.target.parentElement || document));
-  window.hub = { api, notice, explain, fields, localise, Problem };
+  window.hub = { api, notice, leave, explain, refuse, forget, fields, formData, localise, Problem };
   localise(document);
+  if (sessionStorage.getItem(left)) {
+    notice(sessionStorage.getItem(left), 'good');
+    sessionStorage.removeItem(left);
+  }
 })();
