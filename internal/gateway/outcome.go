@@ -54,6 +54,13 @@ type QueueDepth struct {
 	OldestSince        time.Time // CreatedAt of the oldest, zero when nothing waits
 }
 
+// WaitingPlace is how far a walk over a tenant's waiting messages has got; the zero value is its beginning. Only the store reads it.
+type WaitingPlace struct {
+	Kind int // of waiting
+	At   time.Time
+	Seq  int64
+}
+
 // IdempotencyCompletion lets the transaction that accepts a message also store the answer for its Idempotency-Key,
 // so that there is never the one without the other. Answer is called inside the transaction with the messages as
 // they will be stored; it must be quick and must not touch the database.

@@ -30,10 +30,10 @@ type Store interface {
 	// Update applies to one message, under the lease when there is a fence.
 	Update(ctx context.Context, tenantKey int64, id string, f *gateway.Fence,
 		apply func(*gateway.Message) ([]gateway.Event, error)) (gateway.Message, error)
-	// UpdateWaiting applies to up to limit messages that wait, with a Seq above after and up to upTo, oldest first. It returns
-	// those that changed, and the Seq that it got to, 0 when there are none beyond it.
-	UpdateWaiting(ctx context.Context, tenantKey, after, upTo int64, limit int,
-		apply func(*gateway.Message) ([]gateway.Event, error)) (changed []gateway.Message, next int64, err error)
+	// UpdateWaiting applies to up to limit messages that wait, behind the place after and with a Seq up to upTo. It returns
+	// those that changed, and the place that it got to, the zero value when there are none behind it.
+	UpdateWaiting(ctx context.Context, tenantKey int64, after gateway.WaitingPlace, upTo int64, limit int,
+		apply func(*gateway.Message) ([]gateway.Event, error)) (changed []gateway.Message, next gateway.WaitingPlace, err error)
 	// LastSeq is the Seq of the message that was accepted last.
 	LastSeq(ctx context.Context, tenantKey int64) (int64, error)
 	// CancelQueued applies alike to up to limit messages of a canceled bulk that nobody has claimed; how many there were.

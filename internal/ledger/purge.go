@@ -31,8 +31,8 @@ func (l *Ledger) sweep(ctx context.Context, tenantKey int64, what string,
 	if err != nil {
 		return all, fmt.Errorf("%s the queue: %w", what, err)
 	}
-	for seq := int64(0); ; {
-		ended, next, err := l.store.UpdateWaiting(ctx, tenantKey, seq, last, purgeStep, func(m *gateway.Message) ([]gateway.Event, error) {
+	for place := (gateway.WaitingPlace{}); ; {
+		ended, next, err := l.store.UpdateWaiting(ctx, tenantKey, place, last, purgeStep, func(m *gateway.Message) ([]gateway.Event, error) {
 			return end(m, l.now()), nil
 		})
 		if err != nil {
@@ -48,10 +48,10 @@ func (l *Ledger) sweep(ctx context.Context, tenantKey int64, what string,
 				all.Failed++
 			}
 		}
-		if next == 0 {
+		if next == (gateway.WaitingPlace{}) {
 			return all, nil
 		}
-		seq = next
+		place = next
 	}
 }
 

@@ -21,6 +21,16 @@ func (s *Store) Sweep() map[string]string {
 	}
 }
 
+// Waits are the statements that look at what waits for a tenant: $1 is its key.
+func (s *Store) Waits() map[string]string {
+	return map[string]string{
+		"backlog": hasBacklog, "ahead in a lane": aheadInLane, "ahead in a bulk": aheadInBulk,
+		"held":                         strings.ReplaceAll(`SELECT id FROM messages `+heldUntilLater, "{skip}", ""),
+		"a step of a purge":            strings.ReplaceAll(`SELECT id FROM messages `+waitingIn, "{skip}", ""),
+		"a step of a purge, scheduled": strings.ReplaceAll(`SELECT id FROM messages `+waitingScheduled, "{skip}", ""),
+	}
+}
+
 // FillVersion brings an empty database to the schema of a version and lets fill write rows with plain SQL, whose arguments are $1, $2 and
 // so on. It returns the newest version there is.
 func FillVersion(ctx context.Context, url string, version int64, fill func(exec func(query string, args ...any))) (newest int64, err error) {

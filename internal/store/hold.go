@@ -60,18 +60,23 @@ func (t *tx) checkClaim(f gateway.Fence) error {
 	return nil
 }
 
-const waitingMessages = `WHERE tenant_key = $1 AND status IN ('scheduled', 'queued', 'sending') AND in_flight = ''
-	AND (phase <> 'staged' OR bulk_id NOT IN ` + hiddenBulks + `)`
-
-// Backlog reports whether messages of a tenant wait: for their turn, for another attempt, or for their time.
+// Backlog reports whether messages of a tenant wait: for their turn, for another attempt, or for their time. Three looks into indexes,
+// however many there are: the orders keep Postgres from reading all of them.
 func (s *Store) Backlog(ctx context.Context, tenantKey int64) (bool, error) {
-	var n int
-	err := s.readRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM messages `+waitingMessages+` LIMIT 1) waiting`, tenantKey).Scan(&n)
-	if err != nil {
+	var waits bool
+	if err := s.readRow(ctx, hasBacklog, tenantKey).Scan(&waits); err != nil {
 		return false, s.wrap("look for a backlog", err)
 	}
-	return n > 0, nil
+	return waits, nil
 }
+
+const hasBacklog = `SELECT COALESCE(
+	(SELECT m.seq FROM messages m WHERE m.tenant_key = $1 AND m.status IN ('queued', 'sending') AND m.phase IN ('waiting', 'offline', 'backoff', 'held')
+		ORDER BY m.lane, m.phase, m.next_attempt_at, m.seq LIMIT 1),
+	(SELECT m.seq FROM messages m WHERE m.tenant_key = $1 AND m.status = 'scheduled' ORDER BY m.seq LIMIT 1),
+	(SELECT MAX(b.first_seq) FROM bulks b WHERE b.tenant_key = $1 AND b.finished_at = 0 AND b.status NOT IN ('staging', 'discarding')
+		AND (SELECT m.seq FROM messages m WHERE m.tenant_key = b.tenant_key AND m.bulk_id = b.id AND m.bulk_id <> '' AND m.status = 'queued' AND m.phase = 'staged'
+			ORDER BY m.seq LIMIT 1) > 0), 0) > 0`
 
 // LastSeq is the Seq of the message that a tenant accepted last, 0 when there is none.
 func (s *Store) LastSeq(ctx context.Context, tenantKey int64) (seq int64, err error) {
@@ -81,35 +86,73 @@ func (s *Store) LastSeq(ctx context.Context, tenantKey int64) (seq int64, err er
 	return seq, nil
 }
 
-// UpdateWaiting lets apply change up to limit messages of a tenant that wait, oldest first, with a Seq above after and up to upTo,
-// in one transaction with their history. It returns those that changed, and the Seq that it got to, 0 when there are none beyond
-// it. What somebody else changes at this moment is passed over. For apply see Claim.
-func (s *Store) UpdateWaiting(ctx context.Context, tenantKey, after, upTo int64, limit int,
+// waiting are the kinds of messages that wait, each an index of its own, in the order in which a message goes from one to the next.
+// $3 and $4 are where to go on after.
+const (
+	waitingIn = `WHERE tenant_key = $1 AND lane = $5 AND status IN ('queued', 'sending') AND phase = $6 AND seq <= $2 AND in_flight = ''
+		AND (next_attempt_at, seq) > ($3, $4) AND (phase <> 'staged' OR bulk_id NOT IN ` + hiddenBulks + `)
+		ORDER BY next_attempt_at, seq LIMIT $7 {skip}`
+	waitingScheduled = `WHERE tenant_key = $1 AND status = 'scheduled' AND seq <= $2 AND seq > $3 ORDER BY seq LIMIT $4 {skip}`
+)
+
+// kindOfWaiting is a lane and a phase; the zero value is what is scheduled.
+type kindOfWaiting struct {
+	lane  gateway.Priority
+	phase gateway.Phase
+}
+
+func kindsOfWaiting() []kindOfWaiting {
+	kinds := []kindOfWaiting{{}}
+	for _, phase := range []gateway.Phase{gateway.PhaseStaged, gateway.PhaseWaiting, gateway.PhaseOffline, gateway.PhaseBackoff, gateway.PhaseHeld} {
+		for _, lane := range gateway.Priorities() {
+			kinds = append(kinds, kindOfWaiting{lane, phase})
+		}
+	}
+	return kinds
+}
+
+// UpdateWaiting lets apply change up to limit messages of a tenant that wait, after a place and with a Seq up to upTo, in one transaction
+// with their history. It returns those that changed, and the place that it got to, the zero value when nothing is left behind it. No more
+// rows are read, however long the tenant's history is. What somebody else changes at this moment is passed over. For apply see Claim.
+func (s *Store) UpdateWaiting(ctx context.Context, tenantKey int64, after gateway.WaitingPlace, upTo int64, limit int,
 	apply func(*gateway.Message) ([]gateway.Event, error),
-) (changed []gateway.Message, next int64, err error) {
+) (changed []gateway.Message, next gateway.WaitingPlace, err error) {
 	err = s.write(ctx, "update waiting messages", func(t *tx) error {
-		changed, next = nil, 0
-		rows, err := t.query(s.d.sql(selectMessage+waitingMessages+` AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4 {skip}`),
-			tenantKey, after, upTo, limit)
-		waiting, err := all(rows, err, scanMessage)
-		if err != nil {
-			return err
-		}
-		if len(waiting) == limit {
-			next = waiting[limit-1].Seq
-		}
-		for _, m := range waiting {
-			before := m
-			if err := t.change(&m, apply); err != nil {
+		changed, next = nil, after
+		left := limit
+		for kinds := kindsOfWaiting(); next.Kind < len(kinds); next = (gateway.WaitingPlace{Kind: next.Kind + 1}) {
+			waiting, err := t.waiting(kinds[next.Kind], tenantKey, next, upTo, left)
+			if err != nil {
 				return err
 			}
-			if m != before {
-				changed = append(changed, m)
+			for _, m := range waiting {
+				before := m
+				if err := t.change(&m, apply); err != nil {
+					return err
+				}
+				if m != before {
+					changed = append(changed, m)
+				}
+				next.At, next.Seq = before.NextAttemptAt, before.Seq
+			}
+			if left -= len(waiting); left == 0 {
+				return nil
 			}
 		}
+		next = gateway.WaitingPlace{}
 		return nil
 	})
 	return changed, next, err
+}
+
+// waiting locks and reads messages of a kind behind a place.
+func (t *tx) waiting(kind kindOfWaiting, tenantKey int64, after gateway.WaitingPlace, upTo int64, limit int) ([]gateway.Message, error) {
+	if kind == (kindOfWaiting{}) {
+		rows, err := t.query(t.s.d.sql(selectMessage+waitingScheduled), tenantKey, upTo, after.Seq, limit)
+		return all(rows, err, scanMessage)
+	}
+	rows, err := t.query(t.s.d.sql(selectMessage+waitingIn), tenantKey, upTo, micros(after.At), after.Seq, kind.lane, kind.phase, limit)
+	return all(rows, err, scanMessage)
 }
 
 // heldUntilLater are the held messages of a lane, those first that come back first.

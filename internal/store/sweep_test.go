@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -23,14 +24,22 @@ const (
 func sweeps(s *store.Store, now time.Time) map[string]string {
 	at, window := strconv.FormatInt(now.UnixMicro(), 10), strconv.Itoa(sweepWindow)
 	arguments := map[string][]string{
-		"tenants":    {"'worker'"},
-		"unfinished": {"1", "'bulk'", at, window},
-		"postponed":  {"1", "'bulk'", at, window},
-		"expirable":  {at, window},
-		"elsewhere":  {"1", "'worker'", window},
+		"tenants":                      {"'worker'"},
+		"unfinished":                   {"1", "'bulk'", at, window},
+		"postponed":                    {"1", "'bulk'", at, window},
+		"expirable":                    {at, window},
+		"backlog":                      {"1"},
+		"ahead in a lane":              {"1", "'bulk'", "9000000", window},
+		"ahead in a bulk":              {"1", "'b'", "9000000", window},
+		"held":                         {"1", "'bulk'", at, window},
+		"a step of a purge":            {"1", "9000000", "0", "0", "'bulk'", "'waiting'", window},
+		"a step of a purge, scheduled": {"1", "9000000", "0", window},
+		"elsewhere":                    {"1", "'worker'", window},
 	}
+	queries := s.Sweep()
+	maps.Copy(queries, s.Waits())
 	filled := map[string]string{}
-	for name, query := range s.Sweep() {
+	for name, query := range queries {
 		for i, argument := range arguments[name] {
 			query = strings.ReplaceAll(query, fmt.Sprintf("$%d", i+1), argument)
 		}
