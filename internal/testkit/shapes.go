@@ -24,6 +24,13 @@ func Embedded() Shape {
 	}}
 }
 
+// Cluster is two APIs and two workers on Postgres and Redis, with the simulator as a program of its own.
+func Cluster() Shape {
+	return Shape{Name: "postgres and redis", apis: 2, workers: 2, simulatorProcess: true, environ: func(t testing.TB, _ string) []string {
+		return []string{"DATABASE_URL=" + services.Postgres(t), "REDIS_URL=" + services.Redis(t)}
+	}}
+}
+
 // Shapes lists every shape.
 func Shapes() []Shape {
 	return []Shape{
@@ -31,9 +38,7 @@ func Shapes() []Shape {
 		{Name: "sqlite and redis", apis: 1, workers: 1, environ: func(t testing.TB, dir string) []string {
 			return []string{"DATABASE_URL=" + sqliteIn(dir), "REDIS_URL=" + services.Redis(t)}
 		}},
-		{Name: "postgres and redis", apis: 2, workers: 2, simulatorProcess: true, environ: func(t testing.TB, _ string) []string {
-			return []string{"DATABASE_URL=" + services.Postgres(t), "REDIS_URL=" + services.Redis(t)}
-		}},
+		Cluster(),
 	}
 }
 
