@@ -1,5 +1,5 @@
 // Package relay keeps the queue honest to SQL: it gives lanes the tickets they lost or never got, takes messages from
-// processes that died with them in hand, and ends what is too late. It imports the domain alone and declares what it
+// processes that died with them in hand, and ends what is too late. It imports the domain and the loop alone and declares what it
 // needs. Everything it does may be done twice, by two processes, or again after a crash: SQL decides what counts.
 package relay
 
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/loop"
 )
 
 // Store says what there is to do.
@@ -73,11 +74,10 @@ type Relay struct {
 	wake   chan struct{}
 	hungry []gateway.Fence // tenants whose lanes empty faster than sweeps come; of the loop alone
 
-	mu      sync.Mutex
-	held    map[int64]*gateway.Fence // tenants whose held messages are to be looked at anew, see Reconsider
-	stop    context.CancelFunc       // nil before Start
-	stopped bool
-	loop    sync.WaitGroup
+	loop loop.Loop
+
+	mu   sync.Mutex
+	held map[int64]*gateway.Fence // tenants whose held messages are to be looked at anew, see Reconsider
 }
 
 // New makes a Relay that does nothing before Start.
@@ -102,37 +102,15 @@ func New(store Store, ledger Ledger, queue Queue, opts Options) (*Relay, error) 
 
 // Start sweeps at once and then every Interval, until Stop. Of ctx only the values are used. Starting twice, or after
 // Stop, is an error.
-func (r *Relay) Start(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stop != nil || r.stopped {
-		return errors.New("start the relay: it was started before")
-	}
-	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
-	r.loop.Go(func() { r.run(ctx) })
-	return nil
-}
+func (r *Relay) Start(ctx context.Context) error { return r.loop.Start(ctx, "the relay", r.run) }
 
 // Stop ends the loop, in the middle of a sweep if need be, and waits for it until ctx ends. It may be called more
 // than once, and without Start.
 func (r *Relay) Stop(ctx context.Context) error {
-	r.mu.Lock()
-	r.stopped = true
-	if r.stop != nil {
-		r.stop()
+	if err := r.loop.Stop(ctx); err != nil {
+		return fmt.Errorf("stop the relay: %w", err)
 	}
-	r.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		r.loop.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("stop the relay: %w", ctx.Err())
-	}
+	return nil
 }
 
 // Wake asks for a sweep soon. It never blocks.

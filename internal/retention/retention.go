@@ -1,6 +1,6 @@
 // Package retention removes what is over: what media messages were sent as, files that no message names, uploads that lost their
 // process. It works in small steps, so that nobody waits for it. Several processes may do the same at the same time. It imports
-// nothing of the hub but the domain.
+// nothing of the hub but the domain and the loop.
 package retention
 
 import (
@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/loop"
 )
 
 // How long things are kept.
@@ -62,11 +62,7 @@ type Retention struct {
 	store Store
 	files Files
 	opts  Options
-
-	mu      sync.Mutex
-	stop    context.CancelFunc // nil before Start
-	stopped bool
-	loop    sync.WaitGroup
+	loop  loop.Loop
 }
 
 // New makes a Retention that does nothing before Start.
@@ -89,36 +85,16 @@ func New(store Store, files Files, opts Options) *Retention {
 // Start looks at all files and does a round at once, and then goes on as the options say, until Stop. Of ctx only the values are
 // used. Starting twice, or after Stop, is an error.
 func (r *Retention) Start(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stop != nil || r.stopped {
-		return errors.New("start the retention: it was started before")
-	}
-	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
-	r.loop.Go(func() { r.run(ctx) })
-	return nil
+	return r.loop.Start(ctx, "the retention", r.run)
 }
 
 // Stop ends the loop, in the middle of a round if need be, and waits for it until ctx ends. It may be called more than once, and
 // without Start.
 func (r *Retention) Stop(ctx context.Context) error {
-	r.mu.Lock()
-	r.stopped = true
-	if r.stop != nil {
-		r.stop()
+	if err := r.loop.Stop(ctx); err != nil {
+		return fmt.Errorf("stop the retention: %w", err)
 	}
-	r.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		r.loop.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("stop the retention: %w", ctx.Err())
-	}
+	return nil
 }
 
 func (r *Retention) run(ctx context.Context) {
