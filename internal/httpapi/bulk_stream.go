@@ -3,35 +3,24 @@ package httpapi
 import (
 	"context"
 	"reflect"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi/spec"
 )
 
 // StreamBulkEvents sends a bulk's progress as it changes, the present one first, until nothing is left to do.
 func (s *Server) StreamBulkEvents(c echo.Context, _, id string) error {
-	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-	default:
-		return gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d streams are open already", cap(s.streams))
-	}
 	ctx := c.Request().Context()
 	shown, err := s.bulkProgress(ctx, callOf(c).tenant.Key, id)
 	if err != nil {
 		return err
 	}
-	out := &eventStream{c: c}
-	if err := out.begin(); err != nil {
+	out, err := s.openStream(c, s.opts.BulkPoll)
+	if err != nil {
 		return err
 	}
 	defer out.end()
-	poll, beat := time.NewTicker(s.opts.BulkPoll), time.NewTicker(s.opts.Heartbeat)
-	defer poll.Stop()
-	defer beat.Stop()
 	var last spec.Bulk
 	for {
 		if shown.FinishedAt != nil {
@@ -43,19 +32,11 @@ func (s *Server) StreamBulkEvents(c echo.Context, _, id string) error {
 			}
 			last = shown
 		}
-		select {
-		case <-ctx.Done():
-			return nil // the reader has gone, or the hour is over
-		case <-s.stopping:
-			return nil
-		case <-beat.C:
-			if err := out.send(": still here\n\n"); err != nil {
-				return err
-			}
-		case <-poll.C:
-			if shown, err = s.bulkProgress(ctx, callOf(c).tenant.Key, id); err != nil {
-				return s.endOfStream(ctx, err)
-			}
+		if over, err := s.nextLook(ctx, out); over || err != nil {
+			return err
+		}
+		if shown, err = s.bulkProgress(ctx, callOf(c).tenant.Key, id); err != nil {
+			return s.endOfStream(ctx, err)
 		}
 	}
 }

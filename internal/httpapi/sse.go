@@ -20,51 +20,66 @@ const writeTime = 10 * time.Second
 
 // StreamSessionEvents sends session states and codes as they change, the present ones first.
 func (s *Server) StreamSessionEvents(c echo.Context, _ string) error {
-	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-	default:
-		return gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d streams are open already", cap(s.streams))
-	}
 	ctx, tenant := c.Request().Context(), callOf(c).tenant.Key
 	shown, stored, err := s.session(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	out := &eventStream{c: c}
-	if err := out.begin(); err != nil {
+	out, err := s.openStream(c, s.opts.StreamPoll)
+	if err != nil {
 		return err
 	}
 	defer out.end()
-	poll, beat := time.NewTicker(s.opts.StreamPoll), time.NewTicker(s.opts.Heartbeat)
-	defer poll.Stop()
-	defer beat.Stop()
 	var last streamed
 	for {
 		if err := s.stream(out, &last, shown, stored); err != nil {
 			return err
 		}
 		for changed := false; !changed; {
-			select {
-			case <-ctx.Done():
-				return nil // the reader has gone, or the hour is over
-			case <-s.stopping:
-				return nil
-			case <-beat.C:
-				if err := out.send(": still here\n\n"); err != nil {
-					return err
-				}
-			case <-poll.C:
-				if stored, err = s.readSession(ctx, tenant); err != nil {
-					return s.endOfStream(ctx, err)
-				}
-				if changed = last != s.streamedOf(&stored); !changed {
-					continue
-				}
-				if shown, stored, err = s.session(ctx, tenant); err != nil {
-					return s.endOfStream(ctx, err)
-				}
+			if over, err := s.nextLook(ctx, out); over || err != nil {
+				return err
 			}
+			if stored, err = s.readSession(ctx, tenant); err != nil {
+				return s.endOfStream(ctx, err)
+			}
+			changed = last != s.streamedOf(&stored)
+		}
+		if shown, stored, err = s.session(ctx, tenant); err != nil {
+			return s.endOfStream(ctx, err)
+		}
+	}
+}
+
+// openStream begins to stream, unless too many do; every so often there is to be looked for something new. The caller ends it.
+func (s *Server) openStream(c echo.Context, every time.Duration) (*eventStream, error) {
+	select {
+	case s.streams <- struct{}{}:
+	default:
+		return nil, gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d streams are open already", cap(s.streams))
+	}
+	out := &eventStream{c: c, poll: time.NewTicker(every), beat: time.NewTicker(s.opts.Heartbeat), leave: func() { <-s.streams }}
+	if err := out.begin(); err != nil {
+		out.end()
+		return nil, err
+	}
+	return out, nil
+}
+
+// nextLook waits until it is time to look for something new, and shows meanwhile that the stream is alive; over: nobody reads on, or the
+// server stops.
+func (s *Server) nextLook(ctx context.Context, out *eventStream) (over bool, err error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return true, nil // the reader has gone, or the hour is over
+		case <-s.stopping:
+			return true, nil
+		case <-out.beat.C:
+			if err := out.send(": still here\n\n"); err != nil {
+				return true, err
+			}
+		case <-out.poll.C:
+			return false, nil
 		}
 	}
 }
@@ -114,7 +129,11 @@ func (s *Server) stream(out *eventStream, last *streamed, shown spec.Session, st
 }
 
 // eventStream writes server-sent events (WHATWG HTML, 9.2).
-type eventStream struct{ c echo.Context }
+type eventStream struct {
+	c          echo.Context
+	poll, beat *time.Ticker
+	leave      func() // gives its place among the streams back
+}
 
 func (e *eventStream) begin() error {
 	h := e.c.Response().Header()
@@ -135,7 +154,12 @@ func (e *eventStream) event(name string, v any) error {
 }
 
 // end lets the server write what closes the stream, though the deadline of the last event has passed.
-func (e *eventStream) end() { _ = e.deadline() }
+func (e *eventStream) end() {
+	e.poll.Stop()
+	e.beat.Stop()
+	e.leave()
+	_ = e.deadline()
+}
 
 func (e *eventStream) deadline() error {
 	err := http.NewResponseController(e.c.Response()).SetWriteDeadline(time.Now().Add(writeTime))
