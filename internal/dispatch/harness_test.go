@@ -138,15 +138,18 @@ func (w *world) restriction() gateway.Restriction {
 	return s.Restriction
 }
 
-func (w *world) accept(to string) *gateway.Message {
+func (w *world) accept(to string, change ...func(*gateway.Message)) *gateway.Message {
 	w.t.Helper()
-	return w.acceptFor(w.tenant, to)
+	return w.acceptFor(w.tenant, to, change...)
 }
 
-func (w *world) acceptFor(tenant gateway.Tenant, to string) *gateway.Message {
+func (w *world) acceptFor(tenant gateway.Tenant, to string, change ...func(*gateway.Message)) *gateway.Message {
 	w.t.Helper()
 	w.made++
 	m := w.newMessage(tenant, to)
+	for _, c := range change {
+		c(m)
+	}
 	must(w.t, w.store.Accept(w.t.Context(), []*gateway.Message{m}, nil))
 	return m
 }

@@ -18,14 +18,7 @@ func (w *world) choose(c gateway.PacingChoice) {
 	w.Advance(2 * time.Second)
 }
 
-func (w *world) acceptIn(lane gateway.Priority, to string) *gateway.Message {
-	w.t.Helper()
-	w.made++
-	m := w.newMessage(w.tenant, to)
-	m.Priority = lane
-	must(w.t, w.store.Accept(w.t.Context(), []*gateway.Message{m}, nil))
-	return m
-}
+func high(m *gateway.Message) { m.Priority = gateway.PriorityHigh }
 
 func of[T any](v T) *T { return &v }
 
@@ -33,7 +26,7 @@ func TestADelayLetsLowerLanesRestAndHighOnesGo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.choose(gateway.PacingChoice{Delay: of(10 * time.Second), RandomDelay: of(20 * time.Second)})
-	first, second, high := w.accept(alice), w.accept(bob), w.acceptIn(gateway.PriorityHigh, carol)
+	first, second, high := w.accept(alice), w.accept(bob), w.accept(carol, high)
 	want := gateway.Rest{From: gateway.PriorityNormal, For: 20 * time.Second} // and half of the random part
 	if v := w.handle(first); v.Kind != gateway.VerdictDone || v.Rest != want {
 		t.Fatalf("verdict %+v", v)
@@ -69,7 +62,7 @@ func TestCapsSurviveARestart(t *testing.T) {
 		}
 		w.Advance(10 * time.Minute)
 	}
-	high := w.acceptIn(gateway.PriorityHigh, bob)
+	high := w.accept(bob, high)
 	for range 2 {
 		v := w.handle(high)
 		if v.Kind != gateway.VerdictGiveBack || v.Rest != (gateway.Rest{From: gateway.PriorityHigh, For: time.Minute}) { // asked again each minute
@@ -129,6 +122,27 @@ func TestTheCapOfFirstContactsHoldsStrangersOnly(t *testing.T) {
 
 const aDay = 24 * time.Hour
 
+// TestACapThatIsSwitchedOnCountsWhatWasSentBefore, and one that is lifted is not believed for longer than it takes to say so.
+func TestACapThatIsSwitchedOnCountsWhatWasSentBefore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.handle(w.accept(alice))
+	w.Advance(time.Hour)
+	w.handle(w.accept(bob))
+	w.Advance(time.Hour)
+	w.choose(gateway.PacingChoice{FirstContactsPerDay: of(2)})
+	stranger := w.accept(carol)
+	if v := w.handle(stranger); v.Kind != gateway.VerdictRetry || v.Delay < 21*time.Hour || v.Delay > 22*time.Hour {
+		t.Fatalf("verdict %+v", v)
+	}
+	_, err := w.store.UpdateSettings(t.Context(), w.tenant.Key, func(s *gateway.Settings) { s.Pacing = gateway.PacingChoice{} })
+	must(t, err)
+	w.Reconsider(w.tenant.Key)
+	if v := w.handle(w.accept("4915550000100")); v.Kind != gateway.VerdictDone {
+		t.Errorf("the cap is lifted: %+v", v)
+	}
+}
+
 // TestHeldStrangersDoNotComeBackTogether: each has a time at which the cap has room for it.
 func TestHeldStrangersDoNotComeBackTogether(t *testing.T) {
 	t.Parallel()
@@ -156,10 +170,7 @@ func TestWhatIsHeldOfAStoppedBulkIsNotSent(t *testing.T) {
 		w.Paces = stopped{w.Paces, &b}
 		w.choose(gateway.PacingChoice{FirstContactsPerDay: of(1)})
 		w.handle(w.accept(alice))
-		w.made++
-		m := w.newMessage(w.tenant, bob)
-		m.BulkID = b.ID
-		must(t, w.store.Accept(t.Context(), []*gateway.Message{m}, nil))
+		m := w.accept(bob, func(m *gateway.Message) { m.BulkID = b.ID })
 		if w.handle(m); w.stored(m).Phase != gateway.PhaseHeld {
 			t.Fatalf("%+v", w.stored(m))
 		}
@@ -198,7 +209,7 @@ func TestTheCapPerRecipientHoldsItsMessages(t *testing.T) {
 	for range 2 {
 		w.handle(w.accept(alice))
 	}
-	third, other := w.acceptIn(gateway.PriorityHigh, alice), w.accept(bob)
+	third, other := w.accept(alice, high), w.accept(bob)
 	if v := w.handle(third); v.Kind != gateway.VerdictRetry || v.Delay != aDay {
 		t.Errorf("verdict %+v", v)
 	}
@@ -211,7 +222,7 @@ func TestQuietHoursLetOnlyHighPriorityPass(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t) // it is noon
 	w.choose(gateway.PacingChoice{Quiet: &gateway.QuietHours{From: 11 * 60, To: 13 * 60, Zone: time.UTC}})
-	normal, high := w.accept(alice), w.acceptIn(gateway.PriorityHigh, bob)
+	normal, high := w.accept(alice), w.accept(bob, high)
 	if v := w.handle(normal); v.Kind != gateway.VerdictGiveBack || v.Rest.From != gateway.PriorityNormal {
 		t.Errorf("verdict %+v", v)
 	}
@@ -229,10 +240,7 @@ func TestWhoOptedOutGetsNoBulkMessage(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.store.AddOptOuts(t.Context(), w.tenant.Key, []gateway.OptOut{{Recipient: alice, Source: gateway.OptOutByAPI, CreatedAt: w.Now()}})
 	must(t, err)
-	w.made++
-	bulk := w.newMessage(w.tenant, alice+"@"+gateway.ServerUser)
-	bulk.Priority, bulk.BulkID = gateway.PriorityBulk, "spring"
-	must(t, w.store.Accept(t.Context(), []*gateway.Message{bulk}, nil))
+	bulk := w.accept(alice+"@"+gateway.ServerUser, func(m *gateway.Message) { m.Priority, m.BulkID = gateway.PriorityBulk, "spring" })
 	if v := w.handle(bulk); v.Kind != gateway.VerdictDone || w.sends() != 0 {
 		t.Errorf("%+v after %d sends", v, w.sends())
 	}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,19 +19,14 @@ import (
 // race detector Postgres alone, where requests really run beside each other, sees all of them; SQLite sees a tenth.
 func TestTenThousandReplaysOfAThousandKeys(t *testing.T) {
 	t.Parallel()
-	for name, database := range map[string]func(*testing.T) string{
-		"sqlite":   func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "hub.db") },
-		"postgres": func(t *testing.T) string { return services.Postgres(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			keys := 1000
-			if raced && name == "sqlite" {
-				keys = 100
-			}
-			replayed(t, newHub(t, func(s *settings) { s.database = database(t) }), keys)
-		})
-	}
+	services.EachDatabase(t, func(t *testing.T, url string) {
+		h := newHub(t, func(s *settings) { s.database = url })
+		keys := 1000
+		if raced && h.store.Dialect() == "sqlite" {
+			keys = 100
+		}
+		replayed(t, h, keys)
+	})
 }
 
 // replayed sends ten requests with each of so many keys.

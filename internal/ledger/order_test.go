@@ -2,9 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"reflect"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/fakeclock"
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
@@ -20,40 +19,31 @@ import (
 // never goes back, its history ends where it is, and its attempts are those that were made.
 func TestStoredStatusNeverMovesBackwards(t *testing.T) {
 	t.Parallel()
-	for name, database := range map[string]func(*testing.T) string{
-		"sqlite":   func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "hub.db") },
-		"postgres": func(t *testing.T) string { return services.Postgres(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var seconds atomic.Int64
-			clock := func() time.Time {
-				return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(time.Duration(seconds.Load()) * time.Second)
+	services.EachDatabase(t, func(t *testing.T, url string) {
+		clock := fakeclock.At(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+		s, err := store.Open(t.Context(), url, store.Options{Clock: clock.Now})
+		must(t, err)
+		t.Cleanup(func() { must(t, s.Close()) })
+		made := 0
+		rapid.Check(t, func(r *rapid.T) {
+			made++ // a tenant for each message: a ticket claims the oldest of its tenant
+			l := &life{T: r, testing: t, store: s, ledger: ledger.New(s, clock.Now), Clock: clock}
+			l.begin(fmt.Sprint("tenant", made))
+			for range rapid.IntRange(1, 12).Draw(r, "steps") {
+				clock.Advance(time.Duration(rapid.Int64Range(0, 900).Draw(r, "seconds")) * time.Second)
+				l.step()
 			}
-			s, err := store.Open(t.Context(), database(t), store.Options{Clock: clock})
-			must(t, err)
-			t.Cleanup(func() { must(t, s.Close()) })
-			made := 0
-			rapid.Check(t, func(r *rapid.T) {
-				made++ // a tenant for each message: a ticket claims the oldest of its tenant
-				l := &life{T: r, testing: t, store: s, ledger: ledger.New(s, clock), clock: clock}
-				l.begin(fmt.Sprint("tenant", made))
-				for range rapid.IntRange(1, 12).Draw(r, "steps") {
-					seconds.Add(rapid.Int64Range(0, 900).Draw(r, "seconds"))
-					l.step()
-				}
-			})
 		})
-	}
+	})
 }
 
 // life is one message and the worker whose turn it is.
 type life struct {
 	*rapid.T
+	*fakeclock.Clock
 	testing *testing.T
 	store   *store.Store
 	ledger  *ledger.Ledger
-	clock   func() time.Time
 	tenant  gateway.Tenant
 	fence   gateway.Fence
 	before  []gateway.Fence // of workers that lost the lease
@@ -71,7 +61,7 @@ func (l *life) begin(id string) {
 	l.tenant, err = l.store.CreateTenant(l.testing.Context(), id, "")
 	l.must(err)
 	l.acquire()
-	now := l.clock()
+	now := l.Now()
 	m := &gateway.Message{
 		ID: id, TenantKey: l.tenant.Key, TenantID: id, To: "4915550000001", Type: gateway.TypeText, Text: "hello",
 		Priority: gateway.PriorityNormal, WhatsAppID: "3EB0" + id, Status: gateway.StatusQueued, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
@@ -125,7 +115,7 @@ func (l *life) step() {
 		sender := rapid.SampledFrom(senders).Draw(l.T, "sender")
 		kind := rapid.SampledFrom([]gateway.ReceiptKind{gateway.ReceiptDelivered, gateway.ReceiptRead, gateway.ReceiptPlayed}).Draw(l.T, "kind")
 		l.must(l.ledger.Receipt(ctx, l.tenant.Key, []string{own}, gateway.Receipt{
-			Kind: kind, StanzaIDs: []string{was.WhatsAppID}, Chat: sender, Sender: sender, At: l.clock(),
+			Kind: kind, StanzaIDs: []string{was.WhatsAppID}, Chat: sender, Sender: sender, At: l.Now(),
 		}))
 	case "cancel":
 		if _, err := l.ledger.Cancel(ctx, l.tenant.Key, was.ID); gateway.CodeOf(err) != gateway.CodeNotCancelable {
@@ -159,11 +149,11 @@ func (l *life) outcome() gateway.Outcome {
 	kinds := []gateway.OutcomeKind{gateway.OutcomeSent, gateway.OutcomeRetry, gateway.OutcomeWait, gateway.OutcomeHold, gateway.OutcomePermanent}
 	kind := rapid.SampledFrom(kinds).Draw(l.T, "outcome")
 	if kind == gateway.OutcomeSent {
-		return gateway.Outcome{Kind: kind, Sent: &gateway.Sent{RecipientJID: number, RecipientLID: lid, At: l.clock()}}
+		return gateway.Outcome{Kind: kind, Sent: &gateway.Sent{RecipientJID: number, RecipientLID: lid, At: l.Now()}}
 	}
 	code := rapid.SampledFrom([]gateway.Code{gateway.CodeTimeout, gateway.CodeExpired}).Draw(l.T, "code")
 	return gateway.Outcome{
-		Kind: kind, OnWire: rapid.Bool().Draw(l.T, "on wire"), RetryAt: l.clock().Add(time.Minute),
+		Kind: kind, OnWire: rapid.Bool().Draw(l.T, "on wire"), RetryAt: l.Now().Add(time.Minute),
 		Failure: gateway.Failure{Code: code, Message: "because"},
 	}
 }

@@ -40,25 +40,19 @@ type world struct {
 func eachDialect(t *testing.T, run func(w *world)) {
 	t.Helper()
 	t.Parallel()
-	for name, url := range map[string]func(*testing.T) string{
-		"sqlite":   func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "hub.db") },
-		"postgres": func(t *testing.T) string { return services.Postgres(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := &world{t: t, Clock: fakeclock.At(time.Now()), dir: filepath.Join(t.TempDir(), "media")}
-			var err error
-			w.store, err = store.Open(t.Context(), url(t), store.Options{Clock: w.Now})
-			w.must(err)
-			t.Cleanup(func() { w.must(w.store.Close()) })
-			w.files, err = media.Open(w.dir, 1<<20, w.store)
-			w.must(err)
-			w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
-			w.must(err)
-			w.Retention = retention.New(w.store, w.files, retention.Options{Clock: w.Now, Interval: time.Millisecond, Scan: time.Hour})
-			run(w)
-		})
-	}
+	services.EachDatabase(t, func(t *testing.T, url string) {
+		w := &world{t: t, Clock: fakeclock.At(time.Now()), dir: filepath.Join(t.TempDir(), "media")}
+		var err error
+		w.store, err = store.Open(t.Context(), url, store.Options{Clock: w.Now})
+		w.must(err)
+		t.Cleanup(func() { w.must(w.store.Close()) })
+		w.files, err = media.Open(w.dir, 1<<20, w.store)
+		w.must(err)
+		w.tenant, err = w.store.CreateTenant(t.Context(), "algo", "")
+		w.must(err)
+		w.Retention = retention.New(w.store, w.files, retention.Options{Clock: w.Now, Interval: time.Millisecond, Scan: time.Hour})
+		run(w)
+	})
 }
 
 func (w *world) must(err error) {

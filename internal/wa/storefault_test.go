@@ -3,7 +3,6 @@ package wa
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -58,15 +57,7 @@ func TestAStoreThatCannotWriteNeitherLosesNorLies(t *testing.T) {
 	} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
-			for database, url := range map[string]func(testing.TB) string{
-				"sqlite":   func(t testing.TB) string { return "sqlite://" + filepath.Join(t.TempDir(), "hub.db") },
-				"postgres": services.Postgres,
-			} {
-				t.Run(database, func(t *testing.T) {
-					t.Parallel()
-					sendWhileBroken(t, newWorldOn(t, url(t)), table, fails)
-				})
-			}
+			services.EachDatabase(t, func(t *testing.T, url string) { sendWhileBroken(t, newWorldOn(t, url), table, fails) })
 		})
 	}
 }
