@@ -75,6 +75,13 @@ func onTheWay() map[string][]callCase {
 	}
 }
 
+// writing are the methods of onTheWay that change something.
+func writing() []string {
+	return []string{
+		"Accept", "Claim", "CompleteIdempotency", "Enqueue", "EnqueueAt", "Receive", "Release", "RenewSessions", "ReserveIdempotency", "Update", "UpdateSession",
+	}
+}
+
 // elsewhere are the methods that no message depends on.
 func elsewhere() map[string]string {
 	const (
@@ -144,8 +151,8 @@ type sentMessage struct {
 
 // TestCallsFailInPairs lets every call of a room to its store and its queue fail, once without effect and once with it, while messages
 // are accepted, tried, tried again and read. What was answered with 2xx is stored, shown once and true; a client that repeats
-// a request with its Idempotency-Key gets the same answer. With two APIs and two workers on Postgres and Redis each method has its first
-// pair of failures, wherever it is called.
+// a request with its Idempotency-Key gets the same answer. With two APIs and two workers on Postgres and Redis the methods that write fail
+// with their effect, which is where databases and processes differ.
 func TestCallsFailInPairs(t *testing.T) {
 	t.Parallel()
 	for _, shape := range []testkit.Shape{testkit.Embedded(), testkit.Cluster()} {
@@ -160,7 +167,10 @@ func TestCallsFailInPairs(t *testing.T) {
 			for _, name := range slices.Sorted(maps.Keys(way)) {
 				cases := way[name]
 				if shape.Name != testkit.Embedded().Name {
-					cases = cases[:2]
+					if !slices.Contains(writing(), name) {
+						continue
+					}
+					cases = cases[1:2]
 				}
 				for _, tc := range cases {
 					what := fmt.Sprintf("%s, call %d to %d, %s", name, tc.skip+1, tc.skip+tc.times, tc.manner)
