@@ -31,6 +31,8 @@ type hub struct {
 	worker *testkit.Process // the same as api when embedded
 	admin  *testkit.Client
 	redis  string // URL; empty when embedded
+
+	database string // URL
 }
 
 // tenant is what the bootstrap makes; others are added.
@@ -52,6 +54,7 @@ func startHubAt(b *bench, sim *testkit.Simulator, server string) *hub {
 		database, h.redis = services.Postgres(b), services.Redis(b)
 		h.env = append(h.env, "REDIS_URL="+h.redis)
 	}
+	h.database = database
 	h.env = append(h.env, "WHATSAPP_SERVER="+server, "WHATSAPP_ROOT_KEY="+sim.Process.Printed("WHATSAPP_ROOT_KEY="),
 		"DATABASE_URL="+database, "BLOB_URL=file://"+filepath.Join(dir, "media"), "ADMIN_API_KEY="+testkit.AdminKey, "BOOTSTRAP_TENANT="+tenant, "BOOTSTRAP_API_KEY="+testkit.TenantKey)
 	h.start()

@@ -34,6 +34,10 @@ type options struct {
 	sessions int           // that idle
 	window   time.Duration // that idle sessions are watched for
 	samples  int           // of a latency
+
+	recipients int   // of a bulk; 0: as many as one may have
+	tenants    []int // that growth is shown for
+	waiting    []int // messages that growth is shown for
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -50,9 +54,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	o := options{quick: *quick, n: 600, pairs: 3, many: 20, accept: 3 * time.Second, sessions: 200, window: 30 * time.Second, samples: 100}
+	o := options{quick: *quick, n: 600, pairs: 3, many: 20, accept: 3 * time.Second, sessions: 200, window: 30 * time.Second, samples: 100,
+		tenants: []int{1, 10, 100, 1000}, waiting: []int{1000, 10_000, 100_000, 1_000_000}}
 	if o.quick {
 		o.n, o.pairs, o.accept, o.sessions, o.window, o.samples = 60, 1, time.Second, 20, 10*time.Second, 10
+		o.tenants, o.waiting = o.tenants[:3], o.waiting[:3]
 	}
 	for value, into := range map[*int]*int{n: &o.n, pairs: &o.pairs, sessions: &o.sessions} {
 		if *value > 0 {
@@ -78,22 +84,27 @@ type bench struct {
 type section struct {
 	name  string
 	shape shape
+	asked bool // it takes long: only when it is asked for by name
 	run   func(*bench)
 }
 
 func sections() []section {
 	var all []section
 	for _, one := range []struct {
-		name string
-		run  func(*bench)
+		name  string
+		asked bool
+		run   func(*bench)
 	}{
-		{"accept", accept},
-		{"send", send},
-		{"idle", idle},
-		{"latency", latency},
+		{"accept", false, accept},
+		{"bulk", false, sendBulk},
+		{"send", false, send},
+		{"idle", false, idle},
+		{"latency", false, latency},
+		{"neighbours", false, neighbours},
+		{"growth", true, growth},
 	} {
 		for _, s := range []shape{onPostgres, onSQLite} {
-			all = append(all, section{one.name + "/" + s.name, s, one.run})
+			all = append(all, section{one.name + "/" + s.name, s, one.asked, one.run})
 		}
 	}
 	return all
@@ -126,7 +137,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	results := newTable()
 	machine := describe(ctx, args)
 	for _, s := range sections() {
-		if !o.only.MatchString(s.name) {
+		if !o.only.MatchString(s.name) || s.asked && o.only.String() == "" {
 			continue
 		}
 		fmt.Fprintf(stderr, "%s %s\n", time.Now().Format(time.TimeOnly), s.name)

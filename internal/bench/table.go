@@ -58,8 +58,9 @@ func percentile(values []float64, p float64) float64 {
 
 // table collects rows and prints them as Markdown.
 type table struct {
-	mu   sync.Mutex
-	rows []row
+	mu       sync.Mutex
+	rows     []row
+	matrices []string // as they are printed
 }
 
 func newTable() *table { return &table{} }
@@ -70,9 +71,18 @@ func (t *table) add(r row) {
 	t.rows = append(t.rows, r)
 }
 
+func (t *table) addMatrix(title string, m *matrix) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.matrices = append(t.matrices, title+"\n\n"+m.String())
+}
+
 func (t *table) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.rows) == 0 && len(t.matrices) > 0 {
+		return strings.Join(t.matrices, "\n")
+	}
 	var b strings.Builder
 	b.WriteString("| what | shape | hub | compared with | its figure | hub / it | lowest - highest of the pairs |\n|---|---|---|---|---|---|---|\n")
 	for _, r := range t.rows {
@@ -85,6 +95,9 @@ func (t *table) String() string {
 			}
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", r.what, r.shape, figure(r.hub(), r.unit), baseline, base, ratio, spread)
+	}
+	for _, m := range t.matrices {
+		b.WriteString("\n" + m)
 	}
 	return b.String()
 }

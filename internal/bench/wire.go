@@ -21,6 +21,7 @@ type wire struct {
 
 	mu    sync.Mutex
 	conns []net.Conn
+	deaf  bool // connections from now on are passed on without being looked at
 	wg    sync.WaitGroup
 }
 
@@ -52,10 +53,18 @@ func (w *wire) serve(ctx context.Context) {
 		}
 		w.mu.Lock()
 		w.conns = append(w.conns, client, server)
+		look := !w.deaf
 		w.mu.Unlock()
-		w.wg.Go(func() { w.pass(client, server, true) })
+		w.wg.Go(func() { w.pass(client, server, look) })
 		w.wg.Go(func() { w.pass(server, client, false) })
 	}
+}
+
+// onlyThese leaves out what connections carry that do not exist yet.
+func (w *wire) onlyThese() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deaf = true
 }
 
 func (w *wire) stop() {
@@ -68,13 +77,13 @@ func (w *wire) stop() {
 	w.wg.Wait()
 }
 
-func (w *wire) pass(from, to net.Conn, up bool) {
+func (w *wire) pass(from, to net.Conn, look bool) {
 	defer from.Close() //nolint:errcheck // may be closed already
 	defer to.Close()   //nolint:errcheck // may be closed already
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		if up && n >= bigChunk {
+		if look && n >= bigChunk {
 			select {
 			case w.seen <- time.Now():
 			default:

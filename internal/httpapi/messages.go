@@ -78,9 +78,11 @@ func accept(done *gateway.IdempotencyCompletion, do func() (gateway.Message, err
 }
 
 func accepted(m *gateway.Message) *answer {
-	a := jsonAnswer(http.StatusAccepted, message(m))
-	a.Header["Location"] = "/api/" + m.TenantID + "/messages/" + m.ID
-	return a
+	return &answer{IdempotencyAnswer: gateway.IdempotencyAnswer{
+		Status: http.StatusAccepted,
+		Header: map[string]string{"Content-Type": mimeJSON, "Location": "/api/" + m.TenantID + "/messages/" + m.ID},
+		Body:   appendMessage(make([]byte, 0, 1024+len(m.Text)), m),
+	}}
 }
 
 // GetMessage answers with a message, at once or when it has come as far as asked.

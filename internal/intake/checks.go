@@ -82,7 +82,7 @@ func (c *checks) schedule(at, now time.Time) time.Time {
 	if wrong := gateway.CheckSchedule(at, now); wrong != "" {
 		c.add(gateway.CodeInvalidBody, "/sendAt", "%s", wrong)
 	}
-	return at.UTC()
+	return at.UTC().Truncate(precision)
 }
 
 // expiry checks expiresAt, or counts the tenant's default from the time at which the message may first go out.

@@ -124,7 +124,10 @@ func (in *Intake) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 	return in.accept(ctx, m, idem)
 }
 
-func (in *Intake) now() time.Time { return in.Clock().UTC() }
+// precision is that of what is stored: two times that differ by less are the same.
+const precision = time.Microsecond
+
+func (in *Intake) now() time.Time { return in.Clock().UTC().Truncate(precision) }
 
 // message checks what every kind of message has and fills it in.
 func (in *Intake) message(c *checks, tenant gateway.Tenant, to string, o gateway.SendOptions, now time.Time) *gateway.Message {

@@ -14,7 +14,10 @@ const (
 	enqueueLimit = time.Second     // the longest that one call to the queue may take
 	enqueuePause = 5 * time.Second // then nobody tries for a while: the relay finds the messages in SQL
 	enqueueBatch = 500             // tickets of one call
-	maxTickets   = 10_000          // that wait for the call before theirs; more are left to the relay
+	// From one call to the next. A call costs the API, Redis and each worker more than ten tickets in it do; the first ticket after
+	// a rest does not wait.
+	enqueuePace = 5 * time.Millisecond
+	maxTickets  = 10_000 // that wait for the call before theirs; more are left to the relay
 )
 
 // tickets are on their way to the queue. They go in the order of their acceptance, all that wait in one call, made by a
@@ -24,6 +27,7 @@ type tickets struct {
 	waiting []gateway.Ticket
 	idle    chan struct{} // closed when the goroutine ends; nil: there is none
 	quiet   time.Time     // the queue did not answer: nobody tries until then
+	called  time.Time     // the last time; of the one goroutine
 }
 
 // enqueue sends the ticket of a committed message on its way. It returns at once.
@@ -61,7 +65,15 @@ func (in *Intake) Flush(ctx context.Context) error {
 // deliver hands tickets over until none wait, and closes idle.
 func (in *Intake) deliver(ctx context.Context, idle chan struct{}) {
 	defer close(idle)
-	for batch := in.nextTickets(nil); len(batch) > 0; batch = in.nextTickets(batch) {
+	var batch []gateway.Ticket
+	for {
+		if wait := enqueuePace - time.Since(in.tickets.called); wait > 0 {
+			<-time.After(wait)
+		}
+		if batch = in.nextTickets(batch); len(batch) == 0 {
+			return
+		}
+		in.tickets.called = time.Now()
 		if err := in.hand(ctx, batch); err != nil {
 			in.giveUp(len(batch), err)
 		}

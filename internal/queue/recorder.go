@@ -7,17 +7,15 @@ import (
 )
 
 // recorder is a Redis client that takes down what asynq's Client would do instead of doing it, so that any number of
-// tickets travel in one pipeline and keep their order: asynq has no call for that. Only the two commands of
+// tickets travel together and keep their order: asynq has no call for that. Only the two commands of
 // an enqueue are taken down; any other reaches the nil client and panics, which the tests would show.
 type recorder struct {
 	redis.UniversalClient
 	queues []any // to be registered
 	evals  []recordedEval
-	sha    string // of the script that is asked for
 }
 
 type recordedEval struct {
-	sha    string
 	script string
 	keys   []string
 	args   []any
@@ -31,10 +29,8 @@ func (r *recorder) SAdd(ctx context.Context, key string, members ...any) *redis.
 	return cmd
 }
 
-// EvalSha sends the caller on to Eval, which has the text of the script as well: a pipeline cannot fall back by itself when
-// Redis does not have it.
+// EvalSha sends the caller on to Eval, which has the text of the script.
 func (r *recorder) EvalSha(ctx context.Context, sha string, _ []string, _ ...any) *redis.Cmd {
-	r.sha = sha
 	cmd := redis.NewCmd(ctx, "evalsha", sha)
 	cmd.SetErr(redis.ErrNoScript)
 	return cmd
@@ -42,7 +38,7 @@ func (r *recorder) EvalSha(ctx context.Context, sha string, _ []string, _ ...any
 
 // Eval adds one ticket.
 func (r *recorder) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	r.evals = append(r.evals, recordedEval{r.sha, script, keys, args})
+	r.evals = append(r.evals, recordedEval{script, keys, args})
 	cmd := redis.NewCmd(ctx, "eval")
 	cmd.SetVal(int64(1))
 	return cmd

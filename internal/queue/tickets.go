@@ -16,7 +16,7 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-// enqueueBatch bounds the tickets of one pipeline.
+// enqueueBatch bounds the tickets of one script: Redis does nothing else while it runs.
 const enqueueBatch = 500
 
 // soon is when a delayed ticket comes up by itself early enough: due times are whole seconds.
@@ -46,8 +46,12 @@ func (q *Queue) add(ctx context.Context, at time.Time, tickets []gateway.Ticket)
 		if err != nil {
 			return err
 		}
+		seen := make(map[int64]bool)
 		for _, ticket := range batch {
-			q.wake(ticket.TenantKey)
+			if !seen[ticket.TenantKey] {
+				seen[ticket.TenantKey] = true
+				q.wake(ticket.TenantKey)
+			}
 		}
 	}
 	return nil
@@ -72,57 +76,82 @@ func (q *Queue) addBatch(ctx context.Context, at time.Time, tickets []gateway.Ti
 func (q *Queue) push(ctx context.Context, at time.Time, tickets []gateway.Ticket, ids []string) (taken []int, err error) {
 	rec := &recorder{}
 	client := asynq.NewClientFromRedisClient(rec)
+	forms := map[form]pattern{}
 	for i, ticket := range tickets {
-		payload, err := json.Marshal(ticket)
-		if err != nil {
-			return nil, fmt.Errorf("encode ticket: %w", err)
+		f, ok := formOf(ticket, ids[i])
+		if known, seen := forms[f]; ok && seen {
+			rec.evals = append(rec.evals, known.fill(ticket.MessageID))
+			continue
 		}
-		opts := []asynq.Option{
-			asynq.Queue(queueName(ticket.TenantKey, ticket.Lane)), asynq.TaskID(ids[i]),
-			asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout), asynq.Retention(0),
+		if err := record(ctx, client, at, ticket, ids[i]); err != nil {
+			return nil, err
 		}
-		if !at.IsZero() {
-			opts = append(opts, asynq.ProcessAt(at))
-		}
-		if _, err := client.EnqueueContext(ctx, asynq.NewTask(taskType, payload), opts...); err != nil {
-			return nil, fmt.Errorf("prepare ticket: %w", err)
+		if ok {
+			forms[f] = pattern{ticket.MessageID, rec.evals[len(rec.evals)-1]}
 		}
 	}
-
-	results, err := q.run(ctx, tickets, rec, func(p redis.Pipeliner, e recordedEval) *redis.Cmd { return p.EvalSha(ctx, e.sha, e.keys, e.args...) })
-	if redis.HasErrorPrefix(err, "NOSCRIPT") { // Redis is new, or has forgotten its scripts: what was added all the same is taken now
-		results, err = q.run(ctx, tickets, rec, func(p redis.Pipeliner, e recordedEval) *redis.Cmd { return p.Eval(ctx, e.script, e.keys, e.args...) })
-	}
+	added, err := q.run(ctx, tickets, rec)
 	if err != nil {
 		return nil, err
 	}
-	for i, result := range results {
-		added, err := result.Int64()
-		if err != nil {
-			return nil, err
-		}
-		if added == 0 {
+	if len(added) != len(tickets) {
+		return nil, fmt.Errorf("redis answered for %d of %d tickets", len(added), len(tickets))
+	}
+	for i, n := range added {
+		if n == 0 {
 			taken = append(taken, i)
 		}
 	}
 	return taken, nil
 }
 
-// run carries out what was recorded, and wakes whom it concerns, in one round trip.
-func (q *Queue) run(ctx context.Context, tickets []gateway.Ticket, rec *recorder, eval func(redis.Pipeliner, recordedEval) *redis.Cmd) ([]*redis.Cmd, error) {
-	results := make([]*redis.Cmd, 0, len(rec.evals))
-	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.SAdd(ctx, "asynq:queues", rec.queues...)
-		for _, e := range rec.evals {
-			results = append(results, eval(p, e))
-		}
-		// After the tickets, so that whoever is woken finds them.
-		woken, keys := wokenBy(tickets)
-		p.ZAdd(ctx, wokenSet, woken...)
-		p.Publish(ctx, wakeChannel, keys)
-		return nil
-	})
-	return results, err
+// record lets asynq say how it would add a ticket.
+func record(ctx context.Context, client *asynq.Client, at time.Time, ticket gateway.Ticket, id string) error {
+	payload, err := json.Marshal(ticket)
+	if err != nil {
+		return fmt.Errorf("encode ticket: %w", err)
+	}
+	opts := []asynq.Option{
+		asynq.Queue(queueName(ticket.TenantKey, ticket.Lane)), asynq.TaskID(id),
+		asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout), asynq.Retention(0),
+	}
+	if !at.IsZero() {
+		opts = append(opts, asynq.ProcessAt(at))
+	}
+	if _, err := client.EnqueueContext(ctx, asynq.NewTask(taskType, payload), opts...); err != nil {
+		return fmt.Errorf("prepare ticket: %w", err)
+	}
+	return nil
+}
+
+// run carries out what was recorded, and wakes whom it concerns, in one round trip. It returns, for each ticket, whether it was
+// added (1) or its id taken (0).
+func (q *Queue) run(ctx context.Context, tickets []gateway.Ticket, rec *recorder) ([]int64, error) {
+	script, keys, args, err := rec.batch()
+	if err != nil {
+		return nil, err
+	}
+	attempt := func(eval func(redis.Scripter) *redis.Cmd) (*redis.Cmd, error) {
+		var added *redis.Cmd
+		_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.SAdd(ctx, "asynq:queues", rec.queues...)
+			added = eval(p)
+			// After the tickets, so that whoever is woken finds them.
+			woken, names := wokenBy(tickets)
+			p.ZAdd(ctx, wokenSet, woken...)
+			p.Publish(ctx, wakeChannel, names)
+			return nil
+		})
+		return added, err
+	}
+	added, err := attempt(func(p redis.Scripter) *redis.Cmd { return script.EvalSha(ctx, p, keys, args...) })
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // Redis is new, or has forgotten its scripts
+		added, err = attempt(func(p redis.Scripter) *redis.Cmd { return script.Eval(ctx, p, keys, args...) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	return added.Int64Slice()
 }
 
 // resolve deals with tickets whose task id is taken. A task that waits is as good as ours. One that is being handled

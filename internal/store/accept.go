@@ -9,7 +9,7 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-// Accept stores new messages with the first row of their history, in the order given; all of them or none. They are
+// Accept stores new messages, in the order given; all of them or none. They are
 // on disk when it returns nil (I1). It assigns Seq, and rounds times to what a later read will give. With idem, the
 // answer for the reserved Idempotency-Key is stored in the same transaction: CodeIdempotencyBusy when another request
 // with that key was faster. CodeNotFound when the tenant is gone, CodeConflict when an id or stanza id is in use,
@@ -29,11 +29,8 @@ func (s *Store) Accept(ctx context.Context, msgs []*gateway.Message, idem *gatew
 	}
 	// Accepts of one tenant wait for its counter, so it is them that share.
 	q := s.queues[uint64(tenantKey)%uint64(len(s.queues))]
-	err := s.writeShared(ctx, q, "accept message", &job{rank: tenantKey, do: func(t *tx) error {
-		if err := t.number(msgs); err != nil {
-			return err
-		}
-		if err := t.insert(msgs); err != nil {
+	j := &job{rank: tenantKey, do: func(t *tx) error {
+		if err := t.accept(msgs); err != nil {
 			return err
 		}
 		if idem == nil {
@@ -44,7 +41,11 @@ func (s *Store) Accept(ctx context.Context, msgs []*gateway.Message, idem *gatew
 			return err
 		}
 		return t.completeIdempotency(idem.TenantKey, idem.Scope, idem.Key, answer)
-	}})
+	}}
+	if idem == nil && arePlain(msgs) {
+		j.rows = msgs
+	}
+	err := s.writeShared(ctx, q, "accept message", j)
 	if errors.Is(err, errUnknown) && len(msgs) > 0 {
 		return s.acceptedAfterAll(ctx, msgs[0], err)
 	}
@@ -91,7 +92,27 @@ func enter(m *gateway.Message) error {
 		m.UpdatedAt = m.CreatedAt
 	}
 	storedTimes(m)
+	if m.Status != firstStatus(m) { // its history begins with it
+		return fmt.Errorf("a message of %s that goes out at %s cannot be %s", m.CreatedAt, m.SendAt, m.Status)
+	}
 	return nil
+}
+
+// accept numbers new messages and stores them: on Postgres those of all jobs together, before the commit, or at once where the job
+// stands alone.
+func (t *tx) accept(msgs []*gateway.Message) error {
+	if t.s.d.writers > 1 && !t.isolated {
+		t.rows = append(t.rows, msgs...)
+		return nil
+	}
+	if err := t.number(msgs); err != nil {
+		return err
+	}
+	err := t.insertNow(msgs)
+	if t.s.d.duplicate(err) {
+		return &gateway.Error{Code: gateway.CodeConflict, Message: "a message with this id exists already", Err: err}
+	}
+	return err
 }
 
 // number assigns Seq from the tenants' counters. Their rows stay locked until the commit, so that Seq follows the
@@ -113,7 +134,7 @@ func (t *tx) reserveSeqs(tenantKey int64, n int) (first int64, err error) {
 	if !ok {
 		err := t.row(t.s.d.sql(`SELECT last_seq FROM tenants WHERE tenant_key = $1 AND deleted_at = 0 {lock}`), tenantKey).Scan(&last)
 		if errors.Is(err, sql.ErrNoRows) {
-			return 0, gateway.Errorf(gateway.CodeNotFound, "there is no such tenant")
+			return 0, noTenant()
 		}
 		if err != nil {
 			return 0, err
@@ -134,56 +155,47 @@ func (t *tx) storeSeqs() error {
 	return nil
 }
 
-// insert stores new messages with the first row of their history: on Postgres together with those of the other jobs, or
-// in one statement where the job stands alone.
-func (t *tx) insert(msgs []*gateway.Message) error {
-	if t.s.d.writers > 1 && !t.isolated {
-		t.rows = append(t.rows, msgs...)
-		return nil
-	}
-	err := t.insertNow(msgs)
-	if t.s.d.duplicate(err) {
-		return &gateway.Error{Code: gateway.CodeConflict, Message: "a message with this id exists already", Err: err}
-	}
-	return err
-}
-
+// insertNow stores new messages that have their Seq.
 func (t *tx) insertNow(msgs []*gateway.Message) error {
 	if err := t.useBlobs(msgs); err != nil {
 		return err
 	}
 	if t.s.d.writers > 1 {
-		var plain, others []*gateway.Message
-		for _, m := range msgs {
-			if isPlain(m) {
-				plain = append(plain, m)
-			} else {
-				others = append(others, m)
-			}
-		}
-		if err := t.insertPlain(plain); err != nil {
-			return err
-		}
-		return t.insertMany(others)
+		return t.insertMany(msgs)
 	}
 	for _, m := range msgs {
 		if _, err := t.exec(insertMessage, t.s.d.messageArgs(m)...); err != nil {
-			return err
-		}
-		_, err := t.exec(`INSERT INTO message_events (message_id, n, status, at, detail) VALUES ($1, 1, $2, $3, '')`,
-			m.ID, m.Status, micros(m.CreatedAt))
-		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// storeRows inserts what the jobs have left to be inserted together.
+// storeRows numbers and inserts what the jobs have left to be inserted together.
 func (t *tx) storeRows() error {
-	err := t.insertNow(t.rows)
+	if len(t.rows) == 0 {
+		return nil
+	}
+	err := t.storeTogether()
 	if err != nil && !t.s.d.unavailable(err) {
 		return errors.Join(errApart, err)
 	}
 	return err
 }
+
+func (t *tx) storeTogether() error {
+	if !arePlain(t.rows) {
+		if err := t.number(t.rows); err != nil {
+			return err
+		}
+		return t.insertNow(t.rows)
+	}
+	t.wrote = true
+	missing, err := t.s.acceptPlain(t.rows, t.query)
+	if err == nil && len(missing) > 0 {
+		err = noTenant()
+	}
+	return err
+}
+
+func noTenant() error { return gateway.Errorf(gateway.CodeNotFound, "there is no such tenant") }

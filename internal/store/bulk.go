@@ -12,7 +12,7 @@ import (
 // maxRows bounds the messages of one statement: 1,000 of the longest texts are 64 MiB.
 const maxRows = 1000
 
-// insertMany stores messages with the first rows of their history in one statement, whatever their number: the columns
+// insertMany stores messages in one statement, whatever their number: the columns
 // are sent as arrays. Postgres only.
 func (t *tx) insertMany(msgs []*gateway.Message) error {
 	for part := range slices.Chunk(msgs, maxRows) {
@@ -24,10 +24,7 @@ func (t *tx) insertMany(msgs []*gateway.Message) error {
 			}
 			arrays.WriteString("$" + strconv.Itoa(i+1) + "::" + name + "[]")
 		}
-		_, err := t.exec(`WITH accepted AS (INSERT INTO messages (`+fixedColumns+`, `+stateColumns+`)
-			SELECT * FROM unnest(`+arrays.String()+`) RETURNING id, status, created_at)
-			INSERT INTO message_events (message_id, n, status, at, detail) SELECT id, 1, status, created_at, '' FROM accepted`,
-			columns...)
+		_, err := t.exec(`INSERT INTO messages (`+fixedColumns+`, `+stateColumns+`) SELECT * FROM unnest(`+arrays.String()+`)`, columns...)
 		if err != nil {
 			return err
 		}

@@ -167,7 +167,7 @@ func (s *Store) CancelQueued(ctx context.Context, tenantKey int64, bulkID string
 				args = append(args, id)
 			}
 			_, err := t.exec(`INSERT INTO message_events (message_id, n, status, at, detail)
-				SELECT m.id, (SELECT COALESCE(MAX(e.n), 0) + 1 FROM message_events e WHERE e.message_id = m.id), $1, CAST($2 AS BIGINT), $3
+				SELECT m.id, (SELECT COALESCE(MAX(e.n), 1) + 1 FROM message_events e WHERE e.message_id = m.id), $1, CAST($2 AS BIGINT), $3
 				FROM messages m WHERE m.id IN (`+placeholders(4, len(part))+`)`, args...)
 			if err != nil {
 				return err

@@ -10,12 +10,13 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
+// What happened first, that the message was accepted, has no row of its own (history.go): the second event is the first with one.
 const (
 	appendEvent = `INSERT INTO message_events (message_id, n, status, at, detail)
-	SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3, $4 FROM message_events WHERE message_id = $1`
+	SELECT $1, COALESCE(MAX(n), 1) + 1, $2, $3, $4 FROM message_events WHERE message_id = $1`
 	updateWithEvent = `WITH changed AS (` + updateMessage + ` RETURNING id)
 	INSERT INTO message_events (message_id, n, status, at, detail)
-	SELECT id, (SELECT COALESCE(MAX(e.n), 0) + 1 FROM message_events e WHERE e.message_id = changed.id), $22, $23, $24 FROM changed`
+	SELECT id, (SELECT COALESCE(MAX(e.n), 1) + 1 FROM message_events e WHERE e.message_id = changed.id), $22, $23, $24 FROM changed`
 )
 
 // Claim finds the message that ticket entitles to, lets apply begin its attempt, and stores that, all under the lease

@@ -39,7 +39,8 @@ type queue struct {
 type job struct {
 	rank int64 // jobs of a batch run in this order, so that all transactions lock in the same order; equal ones as they came
 	do   func(*tx) error
-	err  error // valid after done is closed
+	rows []*gateway.Message // plain messages, to store which is all that do does; nil: it does something else
+	err  error              // valid after done is closed
 	done chan struct{}
 }
 
@@ -221,6 +222,11 @@ func (s *Store) transact(ctx context.Context, conn *sql.Conn, batch []*job) erro
 }
 
 func (s *Store) try(ctx context.Context, conn *sql.Conn, batch []*job, isolated bool) (err error) {
+	if s.d.writers > 1 && !isolated {
+		if done, err := s.acceptAtOnce(ctx, conn, batch); done {
+			return err
+		}
+	}
 	sqlTx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)

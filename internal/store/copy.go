@@ -11,8 +11,7 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-// copyMany stores messages with the first rows of their history by COPY, which takes half the time of a statement where there
-// are thousands. Postgres only.
+// copyMany stores messages by COPY, which takes half the time of a statement where there are thousands. Postgres only.
 func (t *tx) copyMany(msgs []*gateway.Message) error {
 	if err := t.useBlobs(msgs); err != nil {
 		return err
@@ -25,13 +24,6 @@ func (t *tx) copyMany(msgs []*gateway.Message) error {
 		}
 		_, err := conn.Conn().CopyFrom(t.ctx, pgx.Identifier{"messages"}, names(fixedColumns+", "+stateColumns),
 			pgx.CopyFromSlice(len(msgs), func(i int) ([]any, error) { return plainValues(t.s.d.messageArgs(msgs[i])), nil }))
-		if err != nil {
-			return err
-		}
-		_, err = conn.Conn().CopyFrom(t.ctx, pgx.Identifier{"message_events"}, []string{"message_id", "n", "status", "at", "detail"},
-			pgx.CopyFromSlice(len(msgs), func(i int) ([]any, error) {
-				return []any{msgs[i].ID, int64(1), string(msgs[i].Status), micros(msgs[i].CreatedAt), ""}, nil
-			}))
 		return err
 	})
 }

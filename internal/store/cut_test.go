@@ -15,11 +15,21 @@ import (
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
-// line is a network line to a Postgres that can be cut at a commit.
+// line is a network line to a Postgres that can be cut at a commit, or at a statement that is a transaction of its own.
 type line struct {
 	address string
-	cut     atomic.Int32 // how to treat the next commit
+	cut     atomic.Int32           // how to treat the next one
+	mark    atomic.Pointer[string] // what it is known by
 	cuts    atomic.Int32
+}
+
+// next says how to treat the next commit.
+func (l *line) next(how int32) { l.nextWith("commit\x00", how) }
+
+// nextWith says how to treat the next packet that holds mark.
+func (l *line) nextWith(mark string, how int32) {
+	l.mark.Store(&mark)
+	l.cut.Store(how)
 }
 
 const (
@@ -87,7 +97,7 @@ func (l *line) carry(client net.Conn) {
 			break
 		}
 		how := int32(whole)
-		if bytes.Contains(buffer[:n], []byte("commit\x00")) {
+		if mark := l.mark.Load(); mark != nil && bytes.Contains(buffer[:n], []byte(*mark)) {
 			if how = l.cut.Swap(whole); how != whole {
 				l.cuts.Add(1)
 			}
@@ -116,21 +126,26 @@ func TestCommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 
 	for _, how := range []int32{beforeIt, beforeAck} {
 		stored := how == beforeAck
-		m := message(tenant, int(how))
-		l.cut.Store(how)
-		err := s.Accept(t.Context(), []*gateway.Message{m}, nil)
-		_, missing := reference.Message(t.Context(), tenant.Key, m.ID)
-		if (err == nil) != stored || (missing == nil) != stored {
-			t.Errorf("cut %d: the caller was told %v, the database says %v", how, err, missing)
-		}
-		if !stored {
-			if gateway.CodeOf(err) != gateway.CodeUnavailable {
-				t.Errorf("got %v", err)
+		attempt := func(m *gateway.Message, mark string) {
+			l.nextWith(mark, how)
+			err := s.Accept(t.Context(), []*gateway.Message{m}, nil)
+			_, missing := reference.Message(t.Context(), tenant.Key, m.ID)
+			if (err == nil) != stored || (missing == nil) != stored {
+				t.Errorf("cut %d: the caller was told %v, the database says %v", how, err, missing)
 			}
-			accept(t, s, m)
+			if !stored {
+				if gateway.CodeOf(err) != gateway.CodeUnavailable {
+					t.Errorf("got %v", err)
+				}
+				accept(t, s, m)
+			}
 		}
+		m, other := message(tenant, int(how)), message(tenant, 10+int(how))
+		attempt(m, m.ID)                                                // in one statement
+		other.FirstContact, other.Priority = true, gateway.PriorityHigh // so that it is not, and not in the way
+		attempt(other, "commit\x00")
 
-		l.cut.Store(how)
+		l.next(how)
 		ticket := gateway.Ticket{TenantKey: tenant.Key, MessageID: m.ID, Lane: m.Priority}
 		claimed, err := s.Claim(t.Context(), f, ticket, begin("worker"))
 		found, readErr := reference.Message(t.Context(), tenant.Key, m.ID)
@@ -144,7 +159,7 @@ func TestCommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 		}
 
 		// What is not looked up says that it did not succeed, and can be repeated.
-		l.cut.Store(how)
+		l.next(how)
 		if err := s.SetSetting(t.Context(), "x", "y"); gateway.CodeOf(err) != gateway.CodeUnavailable || errors.Is(err, gateway.ErrFenced) {
 			t.Errorf("cut %d: %v", how, err)
 		}
@@ -152,7 +167,7 @@ func TestCommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 			t.Errorf("cut %d: stored %t, %v", how, ok, err)
 		}
 	}
-	if l.cuts.Load() != 6 {
+	if l.cuts.Load() != 8 {
 		t.Errorf("%d cuts", l.cuts.Load())
 	}
 }

@@ -155,26 +155,6 @@ func (s *Store) inParts(ids []string, do func(list string, args []any) error) er
 	return nil
 }
 
-// Events reads the history of a message, oldest first. CodeNotFound, also when it is another tenant's.
-func (s *Store) Events(ctx context.Context, tenantKey int64, id string) ([]gateway.Event, error) {
-	rows, err := s.read(ctx, `SELECT m.id, m.tenant_key, e.status, e.at, e.detail
-		FROM messages m JOIN message_events e ON e.message_id = m.id
-		WHERE m.id = $1 AND m.tenant_key = $2 ORDER BY e.n`, id, tenantKey)
-	list, err := all(rows, err, func(row scanner) (e gateway.Event, err error) {
-		var at int64
-		err = row.Scan(&e.MessageID, &e.TenantKey, &e.Status, &at, &e.Detail)
-		e.At = fromMicros(at)
-		return e, err
-	})
-	if err != nil {
-		return nil, s.wrap("read history", err)
-	}
-	if len(list) == 0 { // each message has one row from the start
-		return nil, noMessage()
-	}
-	return list, nil
-}
-
 // selectDepth passes over the messages of a bulk that have no place in the lane, and counts them bulk by bulk: so those of a
 // bulk that is not accepted yet are left out, and an index is all that is read.
 const selectDepth = `SELECT lane, COUNT(*), MIN(seq) FROM messages

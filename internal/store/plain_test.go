@@ -33,7 +33,8 @@ func TestNothingOfANewMessageIsLostOnPostgres(t *testing.T) {
 		"Error":    func(m *gateway.Message) { m.Error = &gateway.Failure{Code: "timeout", Message: "no", Retryable: true} },
 		"Type":     func(m *gateway.Message) { m.Type = gateway.TypeImage },
 		"Priority": func(m *gateway.Message) { m.Priority = gateway.PriorityHigh },
-		"Status":   func(m *gateway.Message) { m.Status = gateway.StatusScheduled },
+		"Status":   func(m *gateway.Message) { m.Status, m.SendAt = gateway.StatusScheduled, at },
+		"SendAt":   func(m *gateway.Message) { m.SendAt = m.CreatedAt.Add(-time.Second) },
 	}
 	fields := reflect.TypeFor[gateway.Message]()
 	for i := range fields.NumField() {

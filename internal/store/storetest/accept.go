@@ -25,20 +25,21 @@ func testRoundTrip(t *testing.T, open Opener) {
 			MimeType: "audio/ogg", Filename: "a \"b\".ogg", Size: 1 << 40, SHA256: strings.Repeat("ab", 32), Voice: true, Seconds: 7,
 		},
 		Priority: gateway.PriorityHigh, Reference: "order 7", BulkID: "bulk-1", RetryOf: "older", WhatsAppID: "3EB0FULL",
-		Status: gateway.StatusScheduled, CreatedAt: now, SendAt: now.Add(time.Hour), ExpiresAt: now.Add(2 * time.Hour),
+		Status: gateway.StatusQueued, CreatedAt: now, SendAt: now.Add(time.Hour), ExpiresAt: now.Add(2 * time.Hour), // of a bulk: queued all the same
 	}
-	bare := w.message(w.tenant, gateway.PriorityNormal)
+	bare, later := w.message(w.tenant, gateway.PriorityNormal), w.message(w.tenant, gateway.PriorityNormal)
+	later.Status, later.SendAt = gateway.StatusScheduled, now.Add(time.Hour)
 	must(t, w.KeepBlob(ctx, full.Media.SHA256, full.Media.Size))
-	must(t, w.Accept(ctx, []*gateway.Message{full, bare}, nil))
-	for _, m := range []*gateway.Message{full, bare} {
+	must(t, w.Accept(ctx, []*gateway.Message{full, bare, later}, nil))
+	for _, m := range []*gateway.Message{full, bare, later} {
 		got, err := w.Message(ctx, w.tenant.Key, m.ID)
 		must(t, err)
 		if !reflect.DeepEqual(got, *m) {
 			t.Errorf("stored %+v\n  read %+v", *m, got)
 		}
 	}
-	if full.Phase != gateway.PhaseSchedule || bare.Phase != gateway.PhaseWaiting || full.Seq != 1 || bare.Seq != 2 {
-		t.Fatalf("accepted as %s %d and %s %d", full.Phase, full.Seq, bare.Phase, bare.Seq)
+	if later.Phase != gateway.PhaseSchedule || bare.Phase != gateway.PhaseWaiting || full.Seq != 1 || bare.Seq != 2 || later.Seq != 3 {
+		t.Fatalf("accepted as %s %d, %s %d and %s %d", full.Phase, full.Seq, bare.Phase, bare.Seq, later.Phase, later.Seq)
 	}
 	if want := now.Truncate(time.Microsecond); !full.CreatedAt.Equal(want) || full.CreatedAt.Location() != time.UTC {
 		t.Fatalf("created at %v, want %v in UTC", full.CreatedAt, want)
@@ -48,10 +49,12 @@ func testRoundTrip(t *testing.T, open Opener) {
 	if got.ID != "full" {
 		t.Fatalf("found %s by its stanza id", got.ID)
 	}
-	events, err := w.Events(ctx, w.tenant.Key, "full")
-	must(t, err)
-	if len(events) != 1 || events[0].Status != gateway.StatusScheduled || !events[0].At.Equal(full.CreatedAt) || events[0].TenantKey != w.tenant.Key {
-		t.Fatalf("history %+v", events)
+	for _, m := range []*gateway.Message{full, bare, later} {
+		events, err := w.Events(ctx, w.tenant.Key, m.ID)
+		must(t, err)
+		if len(events) != 1 || events[0].Status != m.Status || !events[0].At.Equal(m.CreatedAt) || events[0].TenantKey != w.tenant.Key || events[0].MessageID != m.ID {
+			t.Fatalf("history %+v", events)
+		}
 	}
 
 	// Every field that an attempt may change, changed, and read again.
