@@ -19,6 +19,9 @@ const (
 	fillToken   = "\uE002"
 )
 
+// adminToken stands where a call needs the admin key, which no page ever fills in.
+const adminToken = "YOUR_ADMIN_KEY"
+
 // code is a sample as it is shown, in one language.
 type code struct {
 	Language string // node, python, php or curl
@@ -79,15 +82,15 @@ func snippets(o *operation) []code {
 // caller is one call of an operation.
 type caller struct {
 	method, url string
-	key         bool
-	body        *node // nil: none
-	json        bool  // the answer is
+	key         string // of the channel, or the admin; empty: none is needed
+	body        *node  // nil: none
+	json        bool   // the answer is
 	stream      bool
 	empty       bool // the answer is
 }
 
 func newCaller(o *operation) *caller {
-	c := &caller{method: o.Method, url: fillBase + o.Path, key: o.Access != "open"}
+	c := &caller{method: o.Method, url: fillBase + o.Path, key: map[string]string{"tenant": fillToken, "admin": adminToken}[o.Access]}
 	query := url.Values{}
 	for _, p := range o.Parameters {
 		switch {
@@ -126,8 +129,8 @@ func (c *caller) node() string {
 		options = append(options, "method: '"+c.method+"'")
 	}
 	headers := []string{}
-	if c.key {
-		headers = append(headers, "'x-api-key': '"+fillToken+"'")
+	if c.key != "" {
+		headers = append(headers, "'x-api-key': '"+c.key+"'")
 	}
 	if c.body != nil {
 		headers = append(headers, "'Content-Type': 'application/json'")
@@ -159,8 +162,8 @@ func (c *caller) node() string {
 func (c *caller) python() string {
 	var b strings.Builder
 	b.WriteString("import requests\n\nresponse = requests." + strings.ToLower(c.method) + "(\n    \"" + c.url + "\",\n")
-	if c.key {
-		b.WriteString("    headers={\"x-api-key\": \"" + fillToken + "\"},\n")
+	if c.key != "" {
+		b.WriteString("    headers={\"x-api-key\": \"" + c.key + "\"},\n")
 	}
 	if c.body != nil {
 		b.WriteString("    json=" + literal(c.body, python, "    ") + ",\n")
@@ -196,8 +199,8 @@ func (c *caller) php() string {
 		b.WriteString("  CURLOPT_POSTFIELDS => json_encode(" + literal(c.body, php, "  ") + "),\n")
 		headers = append(headers, "\"Content-Type: application/json\"")
 	}
-	if c.key {
-		headers = append(headers, "\"x-api-key: "+fillToken+"\"")
+	if c.key != "" {
+		headers = append(headers, "\"x-api-key: "+c.key+"\"")
 	}
 	if len(headers) > 0 {
 		b.WriteString("  CURLOPT_HTTPHEADER => [\n    " + strings.Join(headers, ",\n    ") + "\n  ],\n")
@@ -224,8 +227,8 @@ func (c *caller) curl() string {
 		first += " -X " + c.method
 	}
 	parts = append(parts, first+" '"+c.url+"'")
-	if c.key {
-		parts = append(parts, "-H 'x-api-key: "+fillToken+"'")
+	if c.key != "" {
+		parts = append(parts, "-H 'x-api-key: "+c.key+"'")
 	}
 	if c.body != nil {
 		parts = append(parts, "-H 'Content-Type: application/json'", "-d '"+strings.ReplaceAll(c.body.json(), "'", `'\''`)+"'")

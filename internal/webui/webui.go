@@ -40,7 +40,6 @@ type Deps struct {
 
 // Site is the pages. It starts nothing.
 type Site struct {
-	deps      Deps
 	api       http.Handler
 	sessions  Sessions
 	cookie    string
@@ -52,6 +51,8 @@ type Site struct {
 	templates *templates
 	remedies  map[string]remedy
 	failures  *throttle
+
+	documentation *documentation
 }
 
 // New makes the pages of deps.
@@ -60,7 +61,7 @@ func New(deps Deps) (*Site, error) {
 		deps.Clock = time.Now
 	}
 	s := &Site{
-		deps: deps, api: deps.API, sessions: deps.Sessions, cookie: deps.Cookie, sandbox: deps.Sandbox, log: deps.Log, clock: deps.Clock,
+		api: deps.API, sessions: deps.Sessions, cookie: deps.Cookie, sandbox: deps.Sandbox, log: deps.Log, clock: deps.Clock,
 		mux: http.NewServeMux(), remedies: readRemedies(deps.Errors), failures: newThrottle(deps.Clock),
 	}
 	var err error
@@ -69,6 +70,9 @@ func New(deps Deps) (*Site, error) {
 	}
 	if s.templates, err = loadTemplates(s.assets.path); err != nil {
 		return nil, fmt.Errorf("load the templates: %w", err)
+	}
+	if s.documentation, err = readDocumentation(deps, s.remedies); err != nil {
+		return nil, fmt.Errorf("make the documentation: %w", err)
 	}
 	s.mux.Handle("GET /assets/", s.assets)
 	sameOrigin := http.NewCrossOriginProtection()
@@ -84,6 +88,7 @@ func (s *Site) routes() []route {
 	var all []route
 	for _, some := range [][]route{
 		s.signInRoutes(),
+		s.docsRoutes(),
 		s.channelRoutes(),
 		s.messageRoutes(),
 		s.bulkRoutes(),

@@ -300,8 +300,19 @@
     if (button) copy(button);
   });
 
+  // A key just made is kept for this window alone, so that the documentation can fill it in; signing out forgets it.
+  function token(channel) {
+    try { return sessionStorage.getItem('hub.token.' + channel) || ''; } catch { return ''; }
+  }
+  function rememberToken(channel, key) {
+    try { sessionStorage.setItem('hub.token.' + channel, key); } catch { /* then it is pasted by hand */ }
+  }
+  document.querySelector('form[action="/signout"]')?.addEventListener('submit', () => {
+    try { sessionStorage.clear(); } catch { /* nothing is there */ }
+  });
+
   document.addEventListener('htmx:afterSwap', (event) => localise(event.target.parentElement || document));
-  window.hub = { api, notice, leave, explain, refuse, forget, fields, formData, localise, Problem };
+  window.hub = { api, notice, leave, explain, refuse, forget, fields, formData, localise, token, rememberToken, Problem };
   localise(document);
   if (sessionStorage.getItem(left)) {
     notice(sessionStorage.getItem(left), 'good');
