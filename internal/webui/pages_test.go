@@ -51,7 +51,7 @@ func TestEveryPageIsAccessibleLightAndQuiet(t *testing.T) {
 		for _, look := range []struct {
 			scheme string
 			width  int64
-		}{{"light", 1280}, {"dark", 1280}, {"dark", 360}} {
+		}{{"light", 1280}, {"dark", 360}} {
 			tab.Size(look.width, 900)
 			tab.Scheme(look.scheme)
 			for _, v := range tab.Violations(axe) {

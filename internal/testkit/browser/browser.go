@@ -94,6 +94,7 @@ func (b *Browser) Tab(t testing.TB, base string) *Tab {
 	call(tab, "watch the network", network.Enable, network.EnableParams{})
 	call(tab, "watch the log", log.Enable, cdp.Empty{})
 	tab.Size(1280, 900)
+	tab.Scheme("light")
 	return tab
 }
 
@@ -183,11 +184,11 @@ func (t *Tab) Size(width, height int64) {
 	call(t, "resize the window", emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1})
 }
 
-// Scheme makes the reader prefer light or dark.
+// Scheme makes the reader prefer light or dark, and no motion.
 func (t *Tab) Scheme(scheme string) {
 	t.t.Helper()
 	call(t, "prefer "+scheme, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 	})
 }
 
@@ -207,8 +208,8 @@ func (t *Tab) Click(selector string) {
 // Fill replaces the text of a field by typing.
 func (t *Tab) Fill(selector, text string) {
 	t.t.Helper()
-	t.Run("fill in "+selector, chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.SetValue(chromedp.CSS(selector), ""),
-		chromedp.SendKeys(chromedp.CSS(selector), text))
+	t.Run("fill in "+selector, chromedp.WaitVisible(chromedp.CSS(selector)),
+		chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector(%q).value = ''`, selector)), chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
 // Select chooses an option of a select element by its value.
