@@ -302,10 +302,10 @@
 
   // A key just made is kept for this window alone, so that the documentation can fill it in; signing out forgets it.
   function token(channel) {
-    try { return sessionStorage.getItem('hub.token.' + channel) || ''; } catch { return ''; }
+    try { return sessionStorage.getItem('hub:key:' + channel) || ''; } catch { return ''; }
   }
   function rememberToken(channel, key) {
-    try { sessionStorage.setItem('hub.token.' + channel, key); } catch { /* then it is pasted by hand */ }
+    try { sessionStorage.setItem('hub:key:' + channel, key); } catch { /* then it is pasted by hand */ }
   }
   document.querySelector('form[action="/signout"]')?.addEventListener('submit', () => {
     try { sessionStorage.clear(); } catch { /* nothing is there */ }
