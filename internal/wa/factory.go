@@ -40,6 +40,7 @@ type Database interface {
 // Media opens stored files by content hash.
 type Media interface {
 	Open(ctx context.Context, sha256 string) (*os.File, error)
+	Scratch() string // the folder for what is being encrypted; empty: the system's for such files
 }
 
 // Lookup finds a tenant's message by its stanza id, nil when there is none, and what KeepSentIn stored for it, nil when there

@@ -103,6 +103,8 @@ func (f folder) Open(_ context.Context, sha256 string) (*os.File, error) {
 	return os.Open(filepath.Join(string(f), sha256))
 }
 
+func (f folder) Scratch() string { return string(f) }
+
 // file stores content and returns its hash.
 func (w *world) file(content []byte) string {
 	w.t.Helper()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"go.mau.fi/whatsmeow"
@@ -73,8 +74,16 @@ func (c *Client) upload(ctx context.Context, m *gateway.Message, kind whatsmeow.
 		return up, &mediaError{err: err}
 	}
 	defer func() { _ = file.Close() }() // only read
+	encrypted, err := os.CreateTemp(c.opts.Media.Scratch(), "encrypted-*")
+	if err != nil {
+		return up, &uploadError{err: fmt.Errorf("make room for the encrypted file: %w", err)}
+	}
+	defer func() { _ = encrypted.Close() }() // nobody reads it again
+	if err := os.Remove(encrypted.Name()); err != nil { // without a name it goes with the process
+		return up, &uploadError{err: fmt.Errorf("take the name of the encrypted file: %w", err)}
+	}
 	source := &sourceFile{file: file}
-	up, err = c.cli.UploadReader(withMediaStatus(ctx, &a.uploadStatus), source, nil, kind)
+	up, err = c.cli.UploadReader(withMediaStatus(ctx, &a.uploadStatus), source, encrypted, kind)
 	if source.err != nil {
 		return up, &mediaError{err: fmt.Errorf("read the file: %w", source.err)}
 	}
