@@ -29,6 +29,7 @@ const usage = `usage:
   api             the HTTP API; without REDIS_URL the whole hub in one process
   api run         the same, and pairs tenant $BOOTSTRAP_TENANT (algo) in this terminal
   api simulator   the WhatsApp server simulator alone
+  api backup DIR  copies the SQLite database and the media files to DIR; the hub may run meanwhile
   api health      exit code 0 when the process that listens on OPS_ADDR is ready (worker health: the same)
 The settings are environment variables: see the README.
 `
@@ -40,6 +41,10 @@ func RunAPI(ctx context.Context, p Program) int {
 		command = p.Args[0]
 	}
 	switch {
+	case command == "backup" && len(p.Args) == 2:
+		return p.backup(ctx, p.Args[1])
+	case command == "backup":
+		return p.refuse("backup needs the folder to write to\n%s", usage)
 	case len(p.Args) > 1:
 		return p.refuse("unexpected argument %q\n%s", p.Args[1], usage)
 	case command == "":

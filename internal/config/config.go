@@ -91,11 +91,16 @@ func (c Config) SQLite() bool { return strings.HasPrefix(c.DatabaseURL, "sqlite:
 // DataDir is the folder of the SQLite database, where embedded extras (the simulator's state) live beside it. With
 // Postgres it is the folder data.
 func (c Config) DataDir() string {
-	if path, ok := strings.CutPrefix(c.DatabaseURL, "sqlite://"); ok {
-		path, _, _ = strings.Cut(path, "?")
-		return filepath.Dir(path)
+	if c.SQLite() {
+		return filepath.Dir(c.SQLitePath())
 	}
 	return "data"
+}
+
+// SQLitePath is the file of the SQLite database.
+func (c Config) SQLitePath() string {
+	path, _, _ := strings.Cut(strings.TrimPrefix(c.DatabaseURL, "sqlite://"), "?")
+	return path
 }
 
 // BlobDir is the folder of BLOB_URL.

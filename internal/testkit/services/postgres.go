@@ -71,6 +71,25 @@ func administer(t testing.TB, statement string) {
 // programs is the newest folder of Postgres' programs, which Debian does not put on the PATH.
 const programs = `ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 | grep . || dirname "$(command -v initdb)"`
 
+// PostgresProgram is the path of one of the programs that come with Postgres, say pg_dump.
+func PostgresProgram(t testing.TB, name string) string {
+	t.Helper()
+	postgresTool(t)
+	dir, err := programsDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
+func programsDir() (string, error) {
+	dir, err := exec.CommandContext(context.Background(), "sh", "-c", programs).Output()
+	if err != nil {
+		return "", fmt.Errorf("find Postgres' programs: %w", err)
+	}
+	return strings.TrimSpace(string(dir)), nil
+}
+
 func postgresTool(t testing.TB) {
 	t.Helper()
 	Tool(t, []string{"sh", "-c", `"$(` + programs + `)/postgres" --version`}, "postgresql")
@@ -78,11 +97,11 @@ func postgresTool(t testing.TB) {
 
 // newPostgres makes a cluster and starts it. Everything is flushed to disk as in production.
 func newPostgres() (*Server, error) {
-	bin, err := exec.CommandContext(context.Background(), "sh", "-c", programs).Output()
+	bin, err := programsDir()
 	if err != nil {
-		return nil, fmt.Errorf("find Postgres' programs: %w", err)
+		return nil, err
 	}
-	program := func(name string) string { return filepath.Join(strings.TrimSpace(string(bin)), name) }
+	program := func(name string) string { return filepath.Join(bin, name) }
 	credential, err := unprivileged()
 	if err != nil {
 		return nil, err
