@@ -37,6 +37,8 @@ type noFiles struct{}
 
 func (noFiles) Open(context.Context, string) (*os.File, error) { return nil, os.ErrNotExist }
 
+func (noFiles) Scratch() string { return "" }
+
 // pairedBench is a liveBench whose session is paired and online.
 func pairedBench(t *testing.T, change ...func(*session.Deps)) (*bench, *wasim.Server) {
 	t.Helper()

@@ -78,7 +78,7 @@ func (c *Client) upload(ctx context.Context, m *gateway.Message, kind whatsmeow.
 	if err != nil {
 		return up, &uploadError{err: fmt.Errorf("make room for the encrypted file: %w", err)}
 	}
-	defer func() { _ = encrypted.Close() }() // nobody reads it again
+	defer func() { _ = encrypted.Close() }()            // nobody reads it again
 	if err := os.Remove(encrypted.Name()); err != nil { // without a name it goes with the process
 		return up, &uploadError{err: fmt.Errorf("take the name of the encrypted file: %w", err)}
 	}
