@@ -35,7 +35,7 @@ type bareSettings struct {
 	Server  string   `json:"server"`  // host:port of the simulator
 	RootKey string   `json:"rootKey"` // hex
 	Driver  string   `json:"driver"`
-	Source  string   `json:"source"`  // what the driver opens
+	Source  string   `json:"source"`  // what the driver opens; of the guarded loop: the hub's DATABASE_URL
 	Conns   int      `json:"conns"`   // to the database
 	Numbers []string `json:"numbers"` // one session each; those that are not paired yet are paired
 }
@@ -250,8 +250,14 @@ func bareOn(b *bench, sim *testkit.Simulator) bareSettings {
 // startBare starts a bare loop and has its new sessions paired.
 func startBare(b *bench, sim *testkit.Simulator, settings bareSettings) bare {
 	b.Helper()
+	return startLoop(b, "bare", sim, settings)
+}
+
+// startLoop is startBare for a loop of that role.
+func startLoop(b *bench, role string, sim *testkit.Simulator, settings bareSettings) bare {
+	b.Helper()
 	var ready bareReady
-	l := bare{startChild(b, "bare", settings, &ready)}
+	l := bare{startChild(b, role, settings, &ready)}
 	for ready.Pair != "" {
 		sim.Scan(ready.Pair, ready.Number)
 		ready = bareReady{}

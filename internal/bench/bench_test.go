@@ -26,7 +26,7 @@ func TestEverySectionFillsItsRows(t *testing.T) {
 		n: 4, pairs: 1, many: 2, accept: 300 * time.Millisecond, samples: 2, window: 400 * time.Millisecond,
 		recipients: 500, tenants: []int{1, 3}, waiting: []int{20, 40},
 	}
-	rows := map[string]int{"accept/postgres": 11, "bulk/postgres": 2, "send/embedded": 12, "latency/embedded": 4, "neighbours/embedded": 2, "growth/embedded": 0}
+	rows := map[string]int{"accept/postgres": 11, "bulk/postgres": 2, "stores/postgres": 4, "send/embedded": 16, "latency/embedded": 4, "neighbours/embedded": 2, "growth/embedded": 0}
 	ran := 0
 	for _, s := range sections() {
 		want, chosen := rows[s.name]

@@ -17,7 +17,7 @@ const childRole = "WAPRO_HUB_BENCH_CHILD"
 
 // runChild serves as a baseline and returns the exit code.
 func runChild(ctx context.Context, role string) int {
-	serve := map[string]func(context.Context, *conversation) error{"echo": serveEcho, "bare": serveBare}[role]
+	serve := map[string]func(context.Context, *conversation) error{"echo": serveEcho, "bare": serveBare, "guarded": serveGuarded}[role]
 	if serve == nil {
 		fmt.Fprintf(os.Stderr, "there is no baseline %q\n", role)
 		return 2

@@ -97,6 +97,7 @@ func sections() []section {
 	}{
 		{"accept", false, accept},
 		{"bulk", false, sendBulk},
+		{"stores", false, stores},
 		{"send", false, send},
 		{"idle", false, idle},
 		{"latency", false, latency},

@@ -95,18 +95,22 @@ func (s *sending) measure(sim *testkit.Simulator, c sendCase) {
 	c.each = max(c.each, min(s.b.n, fewest))
 	rate := row{what: c.String(), unit: "/s"}
 	cost := row{what: c.String() + ": CPU time of one", unit: " ms"}
+	whole := row{what: c.String() + ": CPU time of one, all programs", unit: " ms"}
 	for range s.b.pairs {
-		ours, ourCost := s.throughHub(s.recipients(c))
-		before := processUsage(s.b, s.loop.pid).cpu
+		ours, ourCost, ourPrograms := s.throughHub(s.recipients(c))
+		before, programs := processUsage(s.b, s.loop.pid).cpu, spent(s.b)
 		n := float64(c.sessions * c.each)
 		theirs := n / s.loop.send(s.b, s.recipients(c)).Seconds()
 		theirCost := milliseconds(processUsage(s.b, s.loop.pid).cpu-before) / n
+		theirPrograms := spentFor(programs, spent(s.b), n)
+		s.b.Logf("%s: milliseconds of CPU time of one: hub %v, bare %v", c, ourPrograms, theirPrograms)
 		rate.pairs = append(rate.pairs, pair{ours, theirs})
 		cost.pairs = append(cost.pairs, pair{ourCost, theirCost})
+		whole.pairs = append(whole.pairs, pair{sum(ourPrograms), sum(theirPrograms)})
 	}
 	rows := []row{rate}
 	if c.roundTrip == 0 {
-		rows = append(rows, cost)
+		rows = append(rows, cost, whole)
 	}
 	for _, r := range rows {
 		r.shape, r.baseline = s.b.shape.name, "bare whatsmeow"
@@ -133,11 +137,11 @@ func (s *sending) recipients(c sendCase) [][]string {
 }
 
 // throughHub has the hub accept a message for each recipient and returns how many it sent a second once the last was accepted, and the
-// milliseconds of CPU time that the worker (embedded: the hub) took for one of those. It returns when the receipts of the last ones have
-// come, so that nothing is left to do.
-func (s *sending) throughHub(to [][]string) (rate, cost float64) {
+// milliseconds of CPU time that the worker (embedded: the hub) took for one of those; all programs' are counted until the receipts of the last
+// ones have come. It returns then, so that nothing is left to do.
+func (s *sending) throughHub(to [][]string) (rate, cost float64, programs map[string]float64) {
 	s.b.Helper()
-	first, atFirst := time.Now(), s.spent()
+	first, atFirst, allAtFirst := time.Now(), s.spent(), spent(s.b)
 	var requests [][]byte
 	last := len(to[0]) - 1
 	for n := range last { // in turns, so that no tenant is done while another's are still being accepted
@@ -151,21 +155,23 @@ func (s *sending) throughHub(to [][]string) (rate, cost float64) {
 	// A lane is first in, first out: when a tenant's last is sent all are.
 	ids := make([]string, len(to))
 	each(s.b, len(to), len(to), func(i int) { ids[i] = s.hub.admin.Send(s.b, s.tenants[i], to[i][last], text).ID })
-	begun, before := time.Now(), s.spent()
+	begun, before, all := time.Now(), s.spent(), spent(s.b)
 	waiting := make([]int, len(to))
 	each(s.b, len(to), len(to), func(i int) { waiting[i] = s.hub.admin.Waiting(s.b, s.tenants[i]) })
 	s.await(ids, "sent")
 	end, after := time.Now(), s.spent()
 	s.await(ids, "read")
+	read := spent(s.b)
 	total := 0
 	for i, n := range waiting {
 		total += n
 		s.noneFailed(s.tenants[i])
 	}
 	if total == 0 { // so few that none waited any more: all of them, then, from the first request on
-		begun, before, total = first, atFirst, len(to)*len(to[0])
+		begun, before, all, total = first, atFirst, allAtFirst, len(to)*len(to[0])
 	}
-	return float64(total) / end.Sub(begun).Seconds(), milliseconds(after-before) / float64(total)
+	n := float64(total)
+	return n / end.Sub(begun).Seconds(), milliseconds(after-before) / n, spentFor(all, read, n)
 }
 
 // spent is the CPU time of the process that sends for the hub.

@@ -58,3 +58,21 @@ func spent(b *bench) map[string]time.Duration {
 	}
 	return sum
 }
+
+// spentFor is the milliseconds that each program but this one spent between two looks for one of n.
+func spentFor(before, after map[string]time.Duration, n float64) map[string]float64 {
+	of := map[string]float64{}
+	for program, cpu := range after {
+		if program != client {
+			of[program] = max(0, milliseconds(cpu-before[program])/n) // less: a process of that name has ended
+		}
+	}
+	return of
+}
+
+func sum(of map[string]float64) (all float64) {
+	for _, ms := range of {
+		all += ms
+	}
+	return all
+}

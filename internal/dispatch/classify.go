@@ -21,6 +21,8 @@ func judge(e *gateway.SendError) (gateway.OutcomeKind, gateway.Failure) {
 		return wait("The session is not connected.")
 	case gateway.CauseFenced:
 		return wait("Another worker took the session over.")
+	case gateway.CauseClaimLost:
+		return wait("The database lost the claim.")
 	case gateway.CauseStopped:
 		return wait("The worker is stopping.")
 	case gateway.CauseTimeout:

@@ -220,6 +220,9 @@ func (d *Dispatcher) verdict(ctx context.Context, ticket gateway.Ticket, m *gate
 		}
 		return gateway.Verdict{Kind: gateway.VerdictAgain}
 	}
+	if m.Status == gateway.StatusQueued && m.InFlight == "" {
+		return gateway.Verdict{Kind: gateway.VerdictAgain} // the database lost its claim
+	}
 	switch m.Phase {
 	case gateway.PhaseBackoff, gateway.PhaseHeld:
 		if own {
@@ -249,12 +252,15 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 			outcome = d.at(m, classify(failed), d.Clock().Add(d.backoff(m.Attempts)))
 		}
 	}()
-	session, err := d.Sessions.Session(ctx, fence.TenantKey)
-	if err != nil {
-		d.Log.Warn("could not read the session", "messageId", m.ID, "error", err)
-		return gateway.Outcome{Kind: gateway.OutcomeWait, Failure: noDatabase()}
+	var restriction gateway.Restriction
+	if m.Restricted {
+		session, err := d.Sessions.Session(ctx, fence.TenantKey)
+		if err != nil {
+			d.Log.Warn("could not read the session", "messageId", m.ID, "error", err)
+			return gateway.Outcome{Kind: gateway.OutcomeWait, Failure: noDatabase()}
+		}
+		restriction = session.Restriction
 	}
-	restriction := session.Restriction
 	restricted := restriction.Kind == gateway.RestrictionFirstContacts
 	first := (restricted || d.capsFirstContacts(m.TenantKey)) && d.firstContact(ctx, m)
 	if restricted && first && d.forbidden(restriction, m) {

@@ -333,3 +333,32 @@ func TestWithoutADatabaseTicketsKeepTheirPlaces(t *testing.T) {
 		t.Errorf("verdict %+v", v)
 	}
 }
+
+// A database that died right after the claim has forgotten it: the attempt, of which nothing went out, was none, and the ticket comes again.
+func TestForgottenClaimIsNoAttempt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.accept("4915550001")
+	forgotten := false
+	w.answer(func(ctx context.Context, claimed *gateway.Message) (gateway.Sent, error) {
+		_, err := w.store.Update(ctx, claimed.TenantKey, claimed.ID, nil, func(row *gateway.Message) ([]gateway.Event, error) {
+			row.Status, row.Phase, row.Attempts, row.InFlight, forgotten = gateway.StatusQueued, gateway.PhaseWaiting, 0, "", true
+			return nil, nil
+		})
+		must(t, err)
+		return gateway.Sent{}, &gateway.SendError{Cause: gateway.CauseClaimLost, Err: gateway.ErrClaimLost}
+	})
+	if v := w.handle(m); v.Kind != gateway.VerdictAgain || !forgotten {
+		t.Errorf("the verdict is %+v", v)
+	}
+	if got := w.stored(m); got.Status != gateway.StatusQueued || got.Attempts != 0 || got.Error != nil {
+		t.Errorf("stored %+v", got)
+	}
+	w.succeed()
+	if v := w.handle(m); v.Kind != gateway.VerdictDone {
+		t.Errorf("the verdict is %+v", v)
+	}
+	if got := w.stored(m); got.Status != gateway.StatusSent || got.Attempts != 1 {
+		t.Errorf("stored %+v", got)
+	}
+}

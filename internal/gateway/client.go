@@ -77,6 +77,7 @@ type SendCause string
 const (
 	CauseOffline       SendCause = "offline"       // not connected; nothing was written
 	CauseFenced        SendCause = "fenced"        // the lease is lost; nothing was written
+	CauseClaimLost     SendCause = "claim_lost"    // the database lost the claim; nothing was written
 	CauseStopped       SendCause = "stopped"       // the caller's context was canceled by shutdown
 	CauseDisconnected  SendCause = "disconnected"  // the connection broke after the stanza was written, twice
 	CauseTimeout       SendCause = "timeout"       // no answer in time

@@ -117,6 +117,7 @@ type Message struct {
 	Error         *Failure
 	HoldUnknown   bool // the tenant's setting, as it is now: when Uncertain it is not attempted again
 	FirstContact  bool // when sent: nobody had written to the recipient before
+	Restricted    bool // when claimed: WhatsApp forbids the number something for a time, see Session.Restriction
 
 	CreatedAt, SendAt, ExpiresAt, SentAt, DeliveredAt, ReadAt, FailedAt, UpdatedAt time.Time
 

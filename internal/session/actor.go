@@ -35,7 +35,10 @@ type link struct {
 	cancel context.CancelFunc       // ends a dial
 	ctx    context.Context          //nolint:containedctx // the life of the client
 	own    atomic.Pointer[[]string] // the session's own names, for receipts
-	late   chan gateway.Receipt     // receipts that could not be recorded yet
+
+	mu        sync.Mutex
+	late      []gateway.Receipt // that could not be recorded yet
+	recording bool              // recordLate runs
 }
 
 // actor owns one session. Its fields belong to its goroutine, but for those said to be shared.
@@ -232,7 +235,7 @@ func (a *actor) drop() {
 	a.live.Store(nil)
 	if l := a.link; l != nil {
 		a.link = nil
-		l.cancel()
+		l.end()
 		l.client.Disconnect()
 	}
 	a.closeLanes()

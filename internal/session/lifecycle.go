@@ -101,7 +101,7 @@ func (a *actor) open(ctx context.Context) (*link, error) {
 	if a.link != nil {
 		return a.link, nil
 	}
-	l := &link{late: make(chan gateway.Receipt, lateReceipts)}
+	l := &link{}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.own.Store(a.names())
 	makeCtx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -123,7 +123,6 @@ func (a *actor) open(ctx context.Context) (*link, error) {
 	}
 	l.client = client
 	a.link = l
-	a.s.tasks.Go(func() { a.contained(func() { a.recordLate(l) }) })
 	return l, nil
 }
 
@@ -279,7 +278,7 @@ func (a *actor) receipt(ctx context.Context, l *link, r *gateway.Receipt) (err e
 			return nil
 		}
 		if try == receiptTries {
-			l.later(*r)
+			a.keepLate(l, *r)
 			return err
 		}
 		pause := time.NewTimer(receiptPause << (try - 1))
@@ -293,19 +292,18 @@ func (a *actor) receipt(ctx context.Context, l *link, r *gateway.Receipt) (err e
 }
 
 // recordLate records, for as long as the client lives, the receipts that were not acknowledged: WhatsApp delivers them again, but
-// with the next connection only, which may be days away.
+// with the next connection only, which may be days away. It ends when none is left.
 func (a *actor) recordLate(l *link) {
 	for pause := receiptPause; ; {
-		select {
-		case <-l.ctx.Done():
+		r, ok := l.nextLate()
+		if !ok {
 			return
-		case r := <-l.late:
-			if a.s.deps.Receipts.Receipt(l.ctx, a.fence.TenantKey, *l.own.Load(), r) == nil {
-				pause = receiptPause
-				continue
-			}
-			l.later(r) // behind the others, which it must not hold up
 		}
+		if a.s.deps.Receipts.Receipt(l.ctx, a.fence.TenantKey, *l.own.Load(), r) == nil {
+			pause = receiptPause
+			continue
+		}
+		a.keepLate(l, r) // behind the others, which it must not hold up
 		pause = min(2*pause, lateReceiptPause)
 		timer := time.NewTimer(pause)
 		select {
@@ -317,12 +315,43 @@ func (a *actor) recordLate(l *link) {
 	}
 }
 
-// later keeps a receipt for recordLate; one too many is left to WhatsApp.
-func (l *link) later(r gateway.Receipt) {
-	select {
-	case l.late <- r:
-	default:
+// keepLate keeps a receipt for recordLate, which it starts when it does not run; one too many is left to WhatsApp.
+func (a *actor) keepLate(l *link, r gateway.Receipt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() != nil || len(l.late) >= lateReceipts {
+		return
 	}
+	l.late = append(l.late, r)
+	if !l.recording {
+		l.recording = true
+		a.s.tasks.Go(func() {
+			if a.contained(func() { a.recordLate(l) }) {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.recording = false // the next one starts it again
+			}
+		})
+	}
+}
+
+// nextLate takes the receipt that waits longest. False, with which recordLate ends: there is none, or the client has ended.
+func (l *link) nextLate() (r gateway.Receipt, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.late) == 0 || l.ctx.Err() != nil {
+		l.late, l.recording = nil, false
+		return r, false
+	}
+	r, l.late = l.late[0], l.late[1:]
+	return r, true
+}
+
+// end ends what goes on for the client; nothing is begun for it any more.
+func (l *link) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cancel()
 }
 
 // take turns an event into what follows from it.

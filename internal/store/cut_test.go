@@ -145,7 +145,7 @@ func TestCommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 		other.FirstContact, other.Priority = true, gateway.PriorityHigh // so that it is not, and not in the way
 		attempt(other, "commit\x00")
 
-		l.next(how)
+		l.nextWith(string(gateway.PhaseWorking), how) // in one statement, too
 		ticket := gateway.Ticket{TenantKey: tenant.Key, MessageID: m.ID, Lane: m.Priority}
 		claimed, err := s.Claim(t.Context(), f, ticket, begin("worker"))
 		found, readErr := reference.Message(t.Context(), tenant.Key, m.ID)

@@ -16,9 +16,10 @@ const (
 	fixedCount = 20
 	stateCount = 20
 
-	selectMessage = `SELECT (SELECT t.id FROM tenants t WHERE t.tenant_key = messages.tenant_key),
+	messageColumns = `(SELECT t.id FROM tenants t WHERE t.tenant_key = messages.tenant_key),
 		(SELECT t.hold_unknown FROM tenants t WHERE t.tenant_key = messages.tenant_key),
-		` + fixedColumns + `, ` + stateColumns + ` FROM messages `
+		` + fixedColumns + `, ` + stateColumns
+	selectMessage = `SELECT ` + messageColumns + ` FROM messages `
 	insertMessage = `INSERT INTO messages (` + fixedColumns + `, ` + stateColumns + `) VALUES (
 		$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
 		$26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)`
@@ -88,6 +89,14 @@ func scanMessage(row scanner) (gateway.Message, error) {
 	m.ReadAt, m.FailedAt, m.UpdatedAt = fromMicros(read), fromMicros(failed), fromMicros(updated)
 	return m, nil
 }
+
+// behind reads columns that stand before those of scanMessage.
+type behind struct {
+	row   scanner
+	first []any
+}
+
+func (b behind) Scan(dest ...any) error { return b.row.Scan(append(b.first, dest...)...) }
 
 // storedTimes rounds the times of m to what a later read will give.
 func storedTimes(m *gateway.Message) {

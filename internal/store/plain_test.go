@@ -40,7 +40,7 @@ func TestNothingOfANewMessageIsLostOnPostgres(t *testing.T) {
 	for i := range fields.NumField() {
 		name, index := fields.Field(i).Name, i
 		switch name {
-		case "ID", "TenantKey", "Seq", "WhatsAppID", "Phase", "HoldUnknown": // assigned, or set in each, or not the message's own
+		case "ID", "TenantKey", "Seq", "WhatsAppID", "Phase", "HoldUnknown", "Restricted": // assigned, or set in each, or not the message's own
 			continue
 		}
 		if set[name] != nil {

@@ -153,6 +153,7 @@ func (t *tx) checkFence(f gateway.Fence) error {
 // what is stored. Who owns it and until when, and whether its queue is paused, is not apply's to change. apply must be quick and must not use the
 // database. gateway.ErrFenced.
 func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*gateway.Session)) (gateway.Session, error) {
+	defer s.ahead.drop(f.TenantKey) // a claim tells of the restriction
 	var v gateway.Session
 	err := s.write(ctx, "update session", func(t *tx) error {
 		// Locked to be written from the start: of two that only share the row, neither could go on to write it.

@@ -42,6 +42,8 @@ type Store struct {
 	closed chan struct{}
 	writes *statements // prepared on writer
 	reads  *statements // prepared on reader
+	recent recent
+	ahead  ahead
 
 	closeOnce sync.Once
 	closeErr  error

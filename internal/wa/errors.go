@@ -66,6 +66,9 @@ func (a *attempt) sendError(err error) *gateway.SendError {
 	case errors.Is(err, gateway.ErrFenced), errors.Is(failure, gateway.ErrFenced) && !a.written():
 		e.Cause = gateway.CauseFenced
 
+	case errors.Is(err, gateway.ErrClaimLost), errors.Is(failure, gateway.ErrClaimLost) && !a.written():
+		e.Cause = gateway.CauseClaimLost
+
 	case errors.Is(err, errNotOnWhatsApp):
 		e.Cause, e.OnWire = gateway.CauseNotOnWhatsApp, false
 

@@ -20,11 +20,13 @@ import (
 
 // Database is the hub's own database, which keeps the devices and their Signal stores too.
 type Database interface {
-	// CheckFenceIn returns gateway.ErrFenced unless fence holds; until tx, a transaction on Writer, has ended, nobody else
-	// can take the lease.
-	CheckFenceIn(ctx context.Context, tx interface {
+	// CheckClaimIn returns gateway.ErrFenced unless fence holds, and gateway.ErrClaimLost unless claim is there or is none; until tx, a
+	// transaction on Writer, has ended, nobody else can take the lease.
+	CheckClaimIn(ctx context.Context, tx interface {
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-	}, fence gateway.Fence) error
+	}, fence gateway.Fence, claim gateway.Claim) error
+	// ExecHeld, asked on Postgres only, runs one statement that writes while fence holds and claim is there; how many rows it wrote.
+	ExecHeld(ctx context.Context, fence gateway.Fence, claim gateway.Claim, statement string, args ...any) (int64, error)
 	// KeepSentIn stores what a media message goes out as, in tx, a transaction on Writer. A later one replaces it.
 	KeepSentIn(ctx context.Context, tx interface {
 		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -138,8 +140,8 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 	c.device = device.GetJID()
 	c.pn, c.lid = device.GetJID().ToNonAD(), device.GetLID().ToNonAD()
 	g := &guard{
-		check: func(ctx context.Context) error {
-			return f.opts.Database.CheckFenceIn(ctx, f.db.Execable(ctx), session.Fence())
+		check: func(ctx context.Context, claim gateway.Claim) error {
+			return f.opts.Database.CheckClaimIn(ctx, f.db.Execable(ctx), session.Fence(), claim)
 		},
 		transact: func(ctx context.Context, do func(context.Context) error) error {
 			return f.db.DoTxn(ctx, nil, contained(do))
@@ -149,6 +151,16 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 		},
 		known: newIdentityCache(),
 		seen:  loginSeen,
+	}
+	if f.db.Dialect == dbutil.Postgres {
+		g.jid = func() string { // as sqlstore names it
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.device.String()
+		}
+		g.exec = func(ctx context.Context, claim gateway.Claim, statement string, args ...any) (int64, error) {
+			return f.opts.Database.ExecHeld(ctx, session.Fence(), claim, statement, args...)
+		}
 	}
 	g.wrap(device)
 	c.container = device.Container // which checks the lease

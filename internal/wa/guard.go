@@ -9,17 +9,22 @@ import (
 	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/util/keys"
+
+	"github.com/wapro/hub/internal/gateway"
 )
 
 // guard stands before the Signal stores of one client: it lets a write pass only under a valid lease, and records in the
 // send's proof what was written.
 type guard struct {
-	// check returns nil while the lease holds, gateway.ErrFenced when it does not. Inside a transaction of transact nobody can
-	// take the lease before that has ended.
-	check    func(context.Context) error
+	// check returns nil while the lease holds and, unless it is none, the claim is there; gateway.ErrFenced, gateway.ErrClaimLost. Inside a
+	// transaction of transact nobody can take the lease before that has ended.
+	check    func(context.Context, gateway.Claim) error
 	transact func(context.Context, func(context.Context) error) error
 	// keep stores what a message goes out as, in the transaction of its context.
-	keep  func(ctx context.Context, stanzaID string, content []byte) error
+	keep func(ctx context.Context, stanzaID string, content []byte) error
+	// exec writes in one statement what otherwise takes a transaction; nil where the database has no use for that.
+	exec  execHeld
+	jid   func() string // of the device, as its container writes it
 	known *identityCache
 	seen  func(context.Context) // called when a connection has logged in, see guardedPreKeys
 }
@@ -44,20 +49,25 @@ func storeFailed(what string, err error) error {
 // that the lease that was checked is still held when it commits. It also makes one commit of what whatsmeow writes row by
 // row, 812 prekeys at a pairing.
 func (g *guard) write(ctx context.Context, what string, write func(context.Context) error) error {
+	return g.writeFor(ctx, what, gateway.Claim{}, write)
+}
+
+func (g *guard) writeFor(ctx context.Context, what string, claim gateway.Claim, write func(context.Context) error) error {
 	return storeFailed(what, g.transact(ctx, func(ctx context.Context) error {
-		if err := g.check(ctx); err != nil {
+		if err := g.check(ctx, claim); err != nil {
 			return fmt.Errorf("check the lease: %w", err)
 		}
 		return write(ctx)
 	}))
 }
 
-// writeLast is write for the last writes before a message is on the wire. Its content, if the send has one to keep, is stored in
-// the same transaction: a flush of the disk of its own would cost each send a third of its speed.
+// writeLast is write for the last writes before a message is on the wire. They want the claim of the message to be there, and take it along to
+// the disk. Its content, if the send has one to keep, is stored in the same transaction: a flush of the disk of its own would cost each send a
+// third of its speed.
 func (g *guard) writeLast(ctx context.Context, what string, write func(context.Context) error) error {
 	p := proofOf(ctx)
 	stanzaID, content := p.toKeep()
-	err := g.write(ctx, what, func(ctx context.Context) error {
+	err := g.writeFor(ctx, what, p.claimed(), func(ctx context.Context) error {
 		if content != nil {
 			if err := g.keep(ctx, stanzaID, content); err != nil {
 				return err
@@ -78,7 +88,7 @@ func (g *guard) wrap(device *store.Device) {
 	if !device.Initialized {
 		return
 	}
-	device.Sessions = &guardedSessions{SessionStore: device.Sessions, guard: g}
+	device.Sessions = &guardedSessions{SessionStore: device.Sessions, identities: device.Identities, guard: g}
 	device.Identities = &guardedIdentities{IdentityStore: device.Identities, guard: g}
 	device.PreKeys = &guardedPreKeys{PreKeyStore: device.PreKeys, guard: g}
 	device.SenderKeys = &guardedSenderKeys{SenderKeyStore: device.SenderKeys, guard: g}
@@ -116,7 +126,8 @@ func (c *guardedContainer) DeleteDevice(ctx context.Context, device *store.Devic
 
 type guardedSessions struct {
 	store.SessionStore
-	guard *guard
+	identities store.IdentityStore // bare: what a send has met is written with its sessions
+	guard      *guard
 }
 
 func (s *guardedSessions) GetManySessions(ctx context.Context, addresses []string) (map[string][]byte, error) {
@@ -141,10 +152,36 @@ func (s *guardedSessions) PutManySessions(ctx context.Context, sessions map[stri
 	if err := proofOf(ctx).missing(); err != nil {
 		return err
 	}
-	err := s.guard.writeLast(ctx, "store sessions", func(ctx context.Context) error {
-		return s.SessionStore.PutManySessions(ctx, sessions)
-	})
+	err := s.putMany(ctx, sessions)
 	proofOf(ctx).sessions(sessions, err)
+	return err
+}
+
+// putMany writes sessions, and with them the identities that the send has met.
+func (s *guardedSessions) putMany(ctx context.Context, sessions map[string][]byte) error {
+	p := proofOf(ctx)
+	identities := p.met()
+	done := false
+	var err error
+	if _, content := p.toKeep(); content == nil && s.guard.exec != nil && len(sessions) > 0 {
+		done, err = s.guard.exec.putSessions(ctx, p.claimed(), s.guard.jid(), identities, sessions)
+		err = storeFailed("store sessions", err)
+	}
+	if !done && err == nil { // this way also says why it was not
+		err = s.guard.writeLast(ctx, "store sessions", func(ctx context.Context) error {
+			for address, key := range identities {
+				if err := s.identities.PutIdentity(ctx, address, key); err != nil {
+					return err
+				}
+			}
+			return s.SessionStore.PutManySessions(ctx, sessions)
+		})
+	}
+	if err == nil {
+		for address, key := range identities {
+			s.guard.known.put(address, key)
+		}
+	}
 	return err
 }
 
@@ -172,10 +209,11 @@ type guardedIdentities struct {
 	guard *guard
 }
 
-// PutIdentity is called twice for every message with keys that hardly ever change: only a change is written.
+// PutIdentity is called twice for every message with keys that hardly ever change: only a change is written. That of a send is written
+// with its sessions, without which nothing goes out.
 func (s *guardedIdentities) PutIdentity(ctx context.Context, address string, key [32]byte) error {
 	var err error
-	if !s.guard.known.has(address, key) {
+	if !s.guard.known.has(address, key) && !proofOf(ctx).meet(address, key) {
 		err = s.guard.write(ctx, "store identity", func(ctx context.Context) error {
 			return s.IdentityStore.PutIdentity(ctx, address, key)
 		})
@@ -191,6 +229,9 @@ func (s *guardedIdentities) IsTrustedIdentity(ctx context.Context, address strin
 	if s.guard.known.has(address, key) {
 		return true, nil
 	}
+	if met, ok := proofOf(ctx).met()[address]; ok {
+		return met == key, nil
+	}
 	trusted, err := s.IdentityStore.IsTrustedIdentity(ctx, address, key)
 	err = storeFailed("load identity", err)
 	proofOf(ctx).identity(address, false, err)
@@ -199,6 +240,7 @@ func (s *guardedIdentities) IsTrustedIdentity(ctx context.Context, address strin
 
 func (s *guardedIdentities) DeleteAllIdentities(ctx context.Context, phone string) error {
 	s.guard.known.clear()
+	proofOf(ctx).forget(phone + ":")
 	return s.guard.write(ctx, "delete identities", func(ctx context.Context) error {
 		return s.IdentityStore.DeleteAllIdentities(ctx, phone)
 	})
@@ -206,6 +248,7 @@ func (s *guardedIdentities) DeleteAllIdentities(ctx context.Context, phone strin
 
 func (s *guardedIdentities) DeleteIdentity(ctx context.Context, address string) error {
 	s.guard.known.clear()
+	proofOf(ctx).forget(address)
 	return s.guard.write(ctx, "delete identity", func(ctx context.Context) error {
 		return s.IdentityStore.DeleteIdentity(ctx, address)
 	})

@@ -3,7 +3,11 @@ package wa
 import (
 	"context"
 	"errors"
+	"maps"
+	"strings"
 	"sync"
+
+	"github.com/wapro/hub/internal/gateway"
 )
 
 // errUnreached says that nothing was encrypted for the recipient's own phone.
@@ -21,12 +25,14 @@ var errUnreached = errors.New("no ciphertext was made for the recipient's phone"
 // can fail. So a device got ciphertext if and only if its identity was saved once for the cipher, and once more before
 // that for the bundle when it had no session; the stored session alone says nothing, for the bundle's turn leaves one too.
 type proof struct {
-	require string // the address without which the send must not go out, empty for a group
+	require string        // the address without which the send must not go out, empty for a group
+	claim   gateway.Claim // without which nothing may be written for it; none where messages are not claimed
 
 	mu        sync.Mutex
 	stanzaID  string
 	content   []byte // to be stored before the message is on the wire; nil when there is nothing, or it is stored
 	addresses map[string]*addressProof
+	new       map[string][32]byte // identities that are to be written with the sessions
 	persisted bool
 	storeErr  error // the first failure of the Signal stores
 }
@@ -77,6 +83,48 @@ func (p *proof) kept() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.content = nil
+}
+
+// claimed is the claim that the send belongs to.
+func (p *proof) claimed() gateway.Claim {
+	if p == nil {
+		return gateway.Claim{}
+	}
+	return p.claim
+}
+
+// meet remembers an identity that is to be written with the sessions of the send. False outside of sends.
+func (p *proof) meet(address string, key [32]byte) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.new == nil {
+		p.new = make(map[string][32]byte)
+	}
+	p.new[address] = key
+	return true
+}
+
+// met are the identities that are to be written with the sessions.
+func (p *proof) met() map[string][32]byte {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.new)
+}
+
+// forget drops the identities whose addresses begin with prefix.
+func (p *proof) forget(prefix string) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.new, func(address string, _ [32]byte) bool { return strings.HasPrefix(address, prefix) })
 }
 
 // begin notes which addresses have a session already.

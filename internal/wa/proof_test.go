@@ -13,15 +13,17 @@ import (
 // fencer is a lease that holds while err is nil.
 type fencer struct{ err error }
 
-func (f *fencer) check(context.Context) error { return f.err }
+func (f *fencer) check(context.Context, gateway.Claim) error { return f.err }
 
 // signalStore fails the writes it is told to.
 type signalStore struct {
 	store.NoopStore
-	known   map[string][]byte
-	failing func(call int) error // of PutIdentity, counted from 1
-	calls   int
-	written map[string][]byte
+	known    map[string][]byte
+	failing  func(call int) error // of IsTrustedIdentity, counted from 1
+	checks   int
+	readOnly error // of PutIdentity
+	calls    int   // of it
+	written  map[string][]byte
 }
 
 func (s *signalStore) GetManySessions(_ context.Context, addresses []string) (map[string][]byte, error) {
@@ -34,14 +36,15 @@ func (s *signalStore) GetManySessions(_ context.Context, addresses []string) (ma
 
 func (s *signalStore) PutIdentity(context.Context, string, [32]byte) error {
 	s.calls++
-	if s.failing == nil {
-		return nil
-	}
-	return s.failing(s.calls)
+	return s.readOnly
 }
 
 func (s *signalStore) IsTrustedIdentity(context.Context, string, [32]byte) (bool, error) {
-	return true, nil
+	s.checks++
+	if s.failing == nil {
+		return true, nil
+	}
+	return true, s.failing(s.checks)
 }
 
 func (s *signalStore) PutManySessions(_ context.Context, sessions map[string][]byte) error {
@@ -121,22 +124,17 @@ func TestASendIsProvenOnlyByCiphertextForThePhone(t *testing.T) {
 		failing func(int) error
 		reached bool
 	}{
-		"warm":                                 {reached: true},
-		"first contact":                        {fresh: true, reached: true},
-		"warm, identity not saved":             {failing: failAt(1)},
-		"first contact, bundle not saved":      {fresh: true, failing: failAt(1)},
-		"first contact, identity not saved":    {fresh: true, failing: failAt(2)},
-		"warm, own phone's identity not saved": {failing: failAt(2), reached: true},
+		"warm":                                   {reached: true},
+		"first contact":                          {fresh: true, reached: true},
+		"warm, identity not checked":             {failing: failAt(1)},
+		"first contact, bundle not checked":      {fresh: true, failing: failAt(1)},
+		"warm, own phone's identity not checked": {failing: failAt(2), reached: true},
 	} {
 		inner := &signalStore{failing: c.failing, known: map[string][]byte{}}
 		if !c.fresh {
 			inner.known = map[string][]byte{phone: {1}, own: {1}}
 		}
 		d := guarded(inner, &fencer{})
-		if c.fresh {
-			// Each save must reach the store here, which a first contact's second does not when it is remembered.
-			d.Identities.(*guardedIdentities).guard.known = nil
-		}
 		p := &proof{require: phone}
 		err := send(t, d, p, c.fresh)
 		if c.reached != p.reached(phone) {
@@ -151,6 +149,55 @@ func TestASendIsProvenOnlyByCiphertextForThePhone(t *testing.T) {
 		if c.failing != nil && !errors.Is(p.failure(), broken) {
 			t.Errorf("%s: the failure of the store is not told: %v", name, p.failure())
 		}
+	}
+}
+
+// The identities that a send meets are in the store when its sessions are, or nothing of the send goes out, and they are not taken for stored.
+func TestIdentitiesOfASendAreWrittenWithItsSessions(t *testing.T) {
+	t.Parallel()
+	inner := &signalStore{known: map[string][]byte{}, readOnly: errors.New("disk full")}
+	d := guarded(inner, &fencer{})
+	p := &proof{require: phone}
+	if err := send(t, d, p, true); !errors.Is(err, inner.readOnly) || p.reached(phone) || inner.written != nil {
+		t.Fatalf("without its identities the send came to %v, reached %t, wrote %v", err, p.reached(phone), inner.written)
+	}
+	inner.readOnly, inner.calls = nil, 0
+	p = &proof{require: phone}
+	if err := send(t, d, p, true); err != nil || !p.reached(phone) || inner.calls != 2 || len(inner.written) != 2 {
+		t.Fatalf("the send came to %v, reached %t, wrote %d identities and %v", err, p.reached(phone), inner.calls, inner.written)
+	}
+	inner.known = map[string][]byte{phone: {1}, own: {1}}
+	if err := send(t, d, &proof{require: phone}, false); err != nil || inner.calls != 2 {
+		t.Fatalf("known identities were written again: %v, %d", err, inner.calls)
+	}
+}
+
+// Without the claim that a send belongs to, none of its last writes happens.
+func TestASendWritesNothingWithoutItsClaim(t *testing.T) {
+	t.Parallel()
+	inner := &signalStore{known: map[string][]byte{}}
+	d := guarded(inner, &fencer{})
+	claim := gateway.Claim{MessageID: "m", Attempt: 2}
+	d.Sessions.(*guardedSessions).guard.check = func(_ context.Context, c gateway.Claim) error {
+		if c == claim {
+			return gateway.ErrClaimLost
+		}
+		return nil
+	}
+	p := &proof{require: phone, claim: claim}
+	err := send(t, d, p, true)
+	if !errors.Is(err, gateway.ErrClaimLost) || p.reached(phone) || inner.written != nil || inner.calls != 0 {
+		t.Errorf("the send came to %v, reached %t, wrote %v", err, p.reached(phone), inner.written)
+	}
+	if e := (&attempt{proof: p}).sendError(err); e.Cause != gateway.CauseClaimLost || e.OnWire {
+		t.Errorf("it is told as %v", e)
+	}
+	ctx := withProof(t.Context(), p)
+	if err := d.SenderKeys.PutSenderKey(ctx, "g", own, nil); !errors.Is(err, gateway.ErrClaimLost) {
+		t.Errorf("a group's key was written: %v", err)
+	}
+	if err := d.Sessions.PutSession(t.Context(), phone, nil); err != nil {
+		t.Errorf("what belongs to no send wants a claim: %v", err)
 	}
 }
 

@@ -26,7 +26,7 @@ import (
 // replay after a lost connection. One wait ignores ctx: whatsmeow's send lock, which its own messages to the phone also
 // take; a send that waits for it returns late, but then without having been written.
 func (c *Client) Send(ctx context.Context, m *gateway.Message, fence func(context.Context) error) (sent gateway.Sent, err error) {
-	a := &attempt{proof: &proof{}}
+	a := &attempt{proof: &proof{claim: m.Claim()}}
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("panic during a send", "message", m.ID, "panic", p, "stack", string(debug.Stack()))

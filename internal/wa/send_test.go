@@ -215,7 +215,7 @@ func TestFailedSignalStoreIsNoSuccess(t *testing.T) {
 	identities := l.cli.Store.Identities.(*guardedIdentities)
 	sessions := l.cli.Store.Sessions.(*guardedSessions)
 	failing := &failingStore{IdentityStore: identities.IdentityStore, SessionStore: sessions.SessionStore}
-	identities.IdentityStore, sessions.SessionStore = failing, failing
+	identities.IdentityStore, sessions.SessionStore, sessions.identities = failing, failing, failing
 	if err := l.Connect(w.ctx()); err != nil {
 		t.Fatal(err)
 	}
