@@ -74,6 +74,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		Log: h.log, Options: dispatch.Options{SendTimeout: h.opts.SendTimeout, RetryBase: h.opts.RetryBase},
 	})
 	h.worker = w
+	h.onStop("outcomes", briefStop, w.dispatch.Stop) // after the sessions
 
 	w.sessions.Start(ctx)
 	h.onStop("sessions", sessionsStop, w.sessions.Stop)
@@ -120,5 +121,10 @@ func (l lanes) Reconsider(fence gateway.Fence) {
 	l.worker.relay.Reconsider(fence)
 }
 
-// Close ends consuming and waits for the message in hand.
-func (l lanes) Close(tenantKey int64) { l.hub.queue.Close(tenantKey) }
+// Close ends consuming and waits for the message in hand, and until it is recorded.
+func (l lanes) Close(tenantKey int64) {
+	l.hub.queue.Close(tenantKey)
+	if err := l.worker.dispatch.Settled(l.hub.background, tenantKey); err != nil {
+		l.hub.log.Warn("an outcome is not recorded yet", "tenantKey", tenantKey, "error", err)
+	}
+}

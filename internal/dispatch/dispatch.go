@@ -108,14 +108,18 @@ const (
 // Dispatcher handles the tickets of all tenants of this process.
 type Dispatcher struct {
 	Deps
-	floor floor
+	floor  floor
+	life   context.Context //nolint:containedctx // of what is recorded beside the sends
+	end    context.CancelFunc
+	behind sync.WaitGroup // outcomes that are recorded beside the sends
 
 	mu         sync.Mutex
 	unrecorded map[int64]map[string]gateway.Outcome // by tenant and message: could not be written yet
+	recording  map[int64]chan struct{}              // by tenant: closed when the outcome that is written beside the next send is written
 	pacers     map[int64]*pacer                     // by tenant
 }
 
-// New makes a Dispatcher.
+// New makes a Dispatcher; Stop ends it.
 func New(deps Deps) *Dispatcher {
 	if deps.Clock == nil {
 		deps.Clock = time.Now
@@ -143,16 +147,20 @@ func New(deps Deps) *Dispatcher {
 			*d.field = d.fallback
 		}
 	}
-	return &Dispatcher{
+	d := &Dispatcher{
 		Deps:       deps,
 		floor:      floor{changed: make(chan struct{})},
 		unrecorded: make(map[int64]map[string]gateway.Outcome),
+		recording:  make(map[int64]chan struct{}),
 		pacers:     make(map[int64]*pacer),
 	}
+	d.life, d.end = context.WithCancel(context.Background())
+	return d
 }
 
 // Handle does what ticket asks for under the lease fence, and says what becomes of the ticket. It returns soon after ctx
-// ends; an outcome that could not be recorded by then is kept and recorded when the tenant's next ticket comes.
+// ends; an outcome that could not be recorded by then is kept and recorded when the tenant's next ticket comes. That a message was sent
+// may still be being recorded when it returns, see Settled.
 func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gateway.Ticket) gateway.Verdict {
 	if err := d.recordLeft(ctx, fence); err != nil {
 		return gateway.Verdict{Kind: gateway.VerdictGiveBack}
@@ -180,8 +188,8 @@ func (d *Dispatcher) Handle(ctx context.Context, fence gateway.Fence, ticket gat
 	return verdict
 }
 
-// handle claims, attempts and records. Its error is that of the claim: nothing was done.
-func (d *Dispatcher) handle(ctx context.Context, fence gateway.Fence, ticket gateway.Ticket, claim claimFunc) (gateway.Verdict, error) {
+// handle claims, attempts and records; apart: before it returns, whatever the outcome. Its error is that of the claim: nothing was done.
+func (d *Dispatcher) handle(ctx context.Context, fence gateway.Fence, ticket gateway.Ticket, claim claimFunc, apart bool) (gateway.Verdict, error) {
 	m, err := claim(ctx, fence, ticket, fence.Owner)
 	if doubt, ok := errors.AsType[*gateway.DoubtfulClaim](err); ok {
 		// It is given back before the next claim. When the claim had no effect, neither has that.
@@ -194,7 +202,14 @@ func (d *Dispatcher) handle(ctx context.Context, fence gateway.Fence, ticket gat
 	defer prepared()
 	outcome := d.attempt(ctx, fence, m)
 	d.log(m, outcome)
-	return d.settle(ctx, fence, ticket, m.ID, outcome), nil
+	if apart || !d.mayFollow(ctx, m, outcome) {
+		return d.settle(ctx, fence, ticket, m.ID, outcome), nil
+	}
+	d.settleBeside(ctx, fence, m, outcome)
+	if m.ID == ticket.MessageID {
+		return gateway.Verdict{Kind: gateway.VerdictDone}, nil
+	}
+	return gateway.Verdict{Kind: gateway.VerdictAgain}, nil
 }
 
 // settle records an outcome and says what becomes of the ticket that led to it.

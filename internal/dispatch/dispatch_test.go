@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -276,6 +277,7 @@ func TestAnOutcomeThatCouldNotBeRecordedIsRecordedWithTheNextTicket(t *testing.T
 	t.Parallel()
 	w := newWorld(t)
 	w.ledger.breakNext(1_000_000, false)
+	w.fail(gateway.SendError{Cause: gateway.CauseTimeout, OnWire: true})
 	m := w.accept(alice)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -287,8 +289,50 @@ func TestAnOutcomeThatCouldNotBeRecordedIsRecordedWithTheNextTicket(t *testing.T
 	if v := w.handle(m); v.Kind != gateway.VerdictDone {
 		t.Fatalf("verdict %+v", v)
 	}
-	if got := w.stored(m); got.Status != gateway.StatusSent || w.sends() != 1 {
-		t.Fatalf("%s after %d sends", got.Status, w.sends())
+	if got := w.stored(m); got.Phase != gateway.PhaseBackoff || !got.Uncertain || got.InFlight != "" || w.sends() != 1 {
+		t.Fatalf("%+v after %d sends", got, w.sends())
+	}
+}
+
+// That a message was sent is recorded beside the next send, whatever the database says to that at first, and without another ticket for it. The
+// one after that waits: what is behind does not add up.
+func TestASentMessageIsRecordedBesideTheNext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ledger.breakNext(1_000_000, false)
+	first, second, third := w.accept(alice), w.accept(alice), w.accept(alice)
+	ticket := func(m *gateway.Message) gateway.Ticket {
+		return gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority}
+	}
+	if v := w.Dispatcher.Handle(t.Context(), w.fence, ticket(first)); v.Kind != gateway.VerdictDone || w.stored(first).Status != gateway.StatusSending {
+		t.Fatalf("verdict %+v", v)
+	}
+	next := make(chan gateway.Verdict)
+	go func() { next <- w.Dispatcher.Handle(t.Context(), w.fence, ticket(second)) }()
+	for w.sends() < 2 {
+		select {
+		case v := <-next:
+			t.Fatalf("the second message was not sent while the first was not recorded: %+v", v)
+		default:
+			runtime.Gosched()
+		}
+	}
+	select {
+	case v := <-next:
+		t.Fatalf("two outcomes are behind: %+v", v)
+	case <-time.After(20 * time.Millisecond):
+	}
+	w.ledger.breakNext(0, false)
+	if v := <-next; v.Kind != gateway.VerdictDone {
+		t.Fatalf("verdict %+v", v)
+	}
+	if v := w.handle(third); v.Kind != gateway.VerdictDone || w.sends() != 3 {
+		t.Fatalf("verdict %+v after %d sends", v, w.sends())
+	}
+	for _, m := range []*gateway.Message{first, second, third} {
+		if got := w.stored(m); got.Status != gateway.StatusSent || got.InFlight != "" || got.Attempts != 1 {
+			t.Errorf("stored %+v", got)
+		}
 	}
 }
 

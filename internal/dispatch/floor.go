@@ -27,7 +27,7 @@ func (d *Dispatcher) beside(ctx context.Context, fence gateway.Fence, ticket gat
 		return gateway.Verdict{}, errNoFloor
 	}
 	defer d.floor.leave()
-	return d.handle(ctx, fence, ticket, d.Ledger.Claim)
+	return d.handle(ctx, fence, ticket, d.Ledger.Claim, false)
 }
 
 // alone handles ticket while no other is handled in this process, of any tenant.
@@ -37,7 +37,7 @@ func (d *Dispatcher) alone(ctx context.Context, fence gateway.Fence, ticket gate
 	}
 	defer d.floor.leave()
 	d.Log.Warn("processes died with a message in hand: it is tried alone", "tenantKey", fence.TenantKey)
-	return d.handle(ctx, fence, ticket, d.Ledger.ClaimAlone)
+	return d.handle(ctx, fence, ticket, d.Ledger.ClaimAlone, true)
 }
 
 // floor is where handlers have messages in hand: many side by side, or one alone.
@@ -86,6 +86,13 @@ func (f *floor) enterAlone(ctx context.Context, limit time.Duration) bool {
 		f.announce()
 	}
 	return entered
+}
+
+// stay takes a second place, for who has one.
+func (f *floor) stay() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.taken++
 }
 
 // leave gives a place back.

@@ -68,6 +68,7 @@ func newWorldWith(t *testing.T, options dispatch.Options) *world {
 		Log:     slog.New(slog.NewJSONHandler(&w.log, nil)),
 		Options: options,
 	})
+	t.Cleanup(func() { must(t, w.Stop(context.Background())) })
 	w.succeed()
 	return w
 }
@@ -160,6 +161,15 @@ func (w *world) newMessage(tenant gateway.Tenant, to string) *gateway.Message {
 		Type: gateway.TypeText, Text: "hello", Priority: gateway.PriorityNormal, WhatsAppID: fmt.Sprintf("3EB0%03d", w.made),
 		Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, CreatedAt: w.Now(), ExpiresAt: w.Now().Add(100 * time.Hour),
 	}
+}
+
+// Handle returns when what came of it is recorded, so that the tests can look at it.
+func (w *world) Handle(ctx context.Context, f gateway.Fence, ticket gateway.Ticket) gateway.Verdict {
+	verdict := w.Dispatcher.Handle(ctx, f, ticket)
+	if err := w.Settled(context.WithoutCancel(ctx), f.TenantKey); err != nil {
+		w.t.Error(err)
+	}
+	return verdict
 }
 
 func (w *world) handle(m *gateway.Message) gateway.Verdict {

@@ -13,6 +13,9 @@ import (
 // SelectClaimable is the statement of every claim, without its lock.
 func SelectClaimable() string { return sqliteDialect().sql(selectClaimable) }
 
+// SelectAhead is the statement of a quick claim; its last arguments are of the lease.
+func SelectAhead() string { return postgresDialect().sql(selectAhead) }
+
 // Sweep are the statements by which the relay looks for work.
 func (s *Store) Sweep() map[string]string {
 	return map[string]string{

@@ -95,6 +95,11 @@ func TestHotStatementsUseTheirIndexesOnPostgres(t *testing.T) {
 		}
 	}
 	claim(t, s, "EXPLAIN (COSTS OFF) ")
+	ahead := explain(t, s.Writer(), "EXPLAIN (COSTS OFF) "+
+		strings.NewReplacer("$1", "'am000009'", "$2", "1", "$3", "'worker'", "$4", "1").Replace(store.SelectAhead()))
+	if strings.Count(ahead, "messages_unfinished") != 2 || strings.Contains(ahead, "Seq Scan on messages") || strings.Contains(ahead, "Sort Key: o.seq") {
+		t.Errorf("a claim looks ahead by %s", ahead)
+	}
 	for query, index := range hot() {
 		plan := explain(t, s.Writer(), "EXPLAIN (COSTS OFF) "+query)
 		if !strings.Contains(plan, index) || strings.Contains(plan, "Seq Scan on messages") {
