@@ -48,7 +48,7 @@ func serveGuarded(ctx context.Context, c *conversation) error {
 	}
 	defer factory.Close()
 	l := &guardedLoop{talk: c, factory: factory}
-	defer l.disconnect()
+	defer l.disconnect() //nolint:contextcheck // bounded by itself
 	for i, number := range settings.Numbers {
 		if _, err := db.CreateTenant(ctx, fmt.Sprintf("session-%d", i), ""); err != nil {
 			return err
@@ -134,7 +134,7 @@ func (l *guardedLoop) open(ctx context.Context, number string, row gateway.Sessi
 		return err
 	}
 	paired, err := await(gateway.ClientPaired)
-	pairing.Disconnect()
+	pairing.Disconnect() //nolint:contextcheck // bounded by itself
 	if err != nil {
 		return err
 	}
