@@ -8,10 +8,10 @@ RACE  ?=
 UNWATCHED = $(if $(RACE),-gcflags=go.mau.fi/...=-race=false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run sandbox test bench chaos lint fmt verify
+.PHONY: help build run sandbox test bench chaos screenshots lint fmt verify
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/api and bin/worker
 	@mkdir -p bin
@@ -33,6 +33,10 @@ bench: ## Measure the hub against bare echo, asynq and whatsmeow, as a Markdown 
 
 chaos: ## Break hubs on purpose while messages flow, and count what became of each; ARGS="-h" lists the flags
 	$(GO) run ./internal/chaos $(ARGS)
+
+screenshots: ## Take a picture of each page into docs/screenshots
+	@mkdir -p docs/screenshots
+	SCREENSHOTS=$(CURDIR)/docs/screenshots $(GO) test -count=1 -run TestEveryPageIsAccessible ./internal/webui
 
 lint: ## Check style and the walls between rooms
 	$(TOOL) golangci-lint run ./...

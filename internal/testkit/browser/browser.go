@@ -347,15 +347,3 @@ func (t *Tab) NoCache() {
 	t.t.Helper()
 	call(t, "switch off the cache", network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: true})
 }
-
-// Picture is the window as PNG.
-func (t *Tab) Picture() []byte {
-	t.t.Helper()
-	ctx, cancel := context.WithTimeout(t.ctx, patience)
-	defer cancel()
-	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		t.t.Fatalf("take a picture: %v", err)
-	}
-	return picture
-}
