@@ -83,9 +83,9 @@
       line.textContent = text;
       box.append(line);
     };
-    add('strong', problem.title);
-    add('p', problem.detail || problem.message);
+    const detail = problem.detail || problem.message;
     const elsewhere = [];
+    let beside = false;
     (problem.errors || []).forEach((error, i) => {
       const name = error.pointer.slice(1).replaceAll('/', '.');
       const field = form.elements.namedItem(name);
@@ -101,12 +101,15 @@
       field.setAttribute('aria-invalid', 'true');
       field.setAttribute('aria-describedby', `${field.dataset.described} ${note.id}`.trim());
       field.after(note);
+      beside ||= error.detail === detail;
     });
+    add('strong', problem.title);
+    if (!beside) add('p', detail);
     if (elsewhere.length > 1) {
       const list = document.createElement('ul');
-      for (const detail of [...elsewhere.slice(0, 10), ...(elsewhere.length > 10 ? [`and ${elsewhere.length - 10} more`] : [])]) {
+      for (const one of [...elsewhere.slice(0, 10), ...(elsewhere.length > 10 ? [`and ${elsewhere.length - 10} more`] : [])]) {
         const line = document.createElement('li');
-        line.textContent = detail;
+        line.textContent = one;
         list.append(line);
       }
       box.append(list);
