@@ -22,6 +22,7 @@ var shared struct {
 	t       testing.TB
 	hub     sync.Once
 	base    string
+	sql     string // the address of its database
 	browser sync.Once
 	chrome  *browser.Browser
 }
@@ -43,7 +44,8 @@ func site(t *testing.T) (base string, admin *testkit.Client) {
 	t.Helper()
 	shared.hub.Do(func() {
 		dir := shared.t.TempDir()
-		hub := testkit.Run(shared.t, nil, "SANDBOX=true", "DATABASE_URL=sqlite://"+filepath.Join(dir, "hub.db"),
+		shared.sql = "sqlite://" + filepath.Join(dir, "hub.db")
+		hub := testkit.Run(shared.t, nil, "SANDBOX=true", "DATABASE_URL="+shared.sql,
 			"BLOB_URL=file://"+filepath.Join(dir, "media"), "ADMIN_API_KEY="+adminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY="+algoKey)
 		hub.Printed("admin key")
 		shared.base = "http://" + hub.Listening("requests")

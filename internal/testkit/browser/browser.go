@@ -264,7 +264,7 @@ func (t *Tab) Until(what, expression string) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`Boolean(`+expression+`)`))
 		if err == nil && ok {
 			return
 		}
@@ -346,4 +346,14 @@ func (t *Tab) Weight() (total int64, of map[string]int64) {
 func (t *Tab) NoCache() {
 	t.t.Helper()
 	call(t, "switch off the cache", network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: true})
+}
+
+// Downloads lets the window save files into a folder.
+func (t *Tab) Downloads(folder string) {
+	t.t.Helper()
+	if _, err := chromedp.CallBrowser(t.ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
+		Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: folder, BrowserContextID: chromedp.FromContext(t.ctx).BrowserContextID,
+	}); err != nil {
+		t.t.Fatalf("allow downloads: %v", err)
+	}
 }
