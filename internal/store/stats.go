@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -9,7 +10,7 @@ import (
 
 // acceptSlack is by how much the order of acceptance may differ from that of CreatedAt: processes with different clocks, bulks
 // that take long to be stored.
-const acceptSlack = 10 * time.Minute
+const acceptSlack = 2 * time.Minute
 
 // Stats counts what happened to a tenant's messages in each slice of w, whose Step is at least a microsecond. It looks at the newest
 // limit messages of each kind; when there are more, it leaves out the slices that it cannot tell for certain: the first of those
@@ -47,9 +48,11 @@ func (s *Store) Stats(ctx context.Context, tenantKey int64, w gateway.StatsWindo
 	if err != nil {
 		return nil, s.wrap("find the first message of a time", err)
 	}
-	high, err := s.seqAt(ctx, tenantKey, w.Until.Add(acceptSlack))
-	if err != nil {
-		return nil, s.wrap("find the last message of a time", err)
+	high := int64(math.MaxInt64)
+	if end := w.Until.Add(acceptSlack); end.Before(s.now()) {
+		if high, err = s.seqAt(ctx, tenantKey, end); err != nil {
+			return nil, s.wrap("find the last message of a time", err)
+		}
 	}
 	if err := count(`SELECT (created_at - $2) / $4, COUNT(*), 0, 0 FROM (
 			SELECT created_at FROM messages WHERE tenant_key = $1 AND seq >= $6 AND seq < $7 AND created_at >= $2 AND created_at < $3

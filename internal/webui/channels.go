@@ -106,6 +106,7 @@ type channel struct {
 	Session   session  `json:"-"`
 	PerMinute int      `json:"-"` // sent in the last minute
 	LastError *message `json:"-"` // its latest message that failed
+	Do        remedy   `json:"-"` // about that
 }
 
 // channelsPerPage bounds how much a list asks of the API.
@@ -192,6 +193,9 @@ func (v *visit) lookAt(c *channel) error {
 	}
 	if len(failed.Data) > 0 && now.Sub(failed.Data[0].FailedAt) < lastErrorAge {
 		c.LastError = &failed.Data[0]
+		if c.LastError.Error != nil {
+			c.Do = v.remedies[c.LastError.Error.Code]
+		}
 	}
 	return nil
 }
@@ -256,7 +260,6 @@ type overviewView struct {
 	Throughput chart
 	Outcomes   chart
 	Latest     []message
-	Do         remedy // about LastError
 }
 
 func (v *visit) overview() error {
@@ -271,7 +274,9 @@ func (v *visit) overview() error {
 		}
 	}
 	until := v.clock().UTC()
-	if err := v.get(apiPath(o.ID, "stats")+"?"+url.Values{
+	if v.r.Header.Get("HX-Request") != "" {
+		// What is fetched again every few seconds shows no charts.
+	} else if err := v.get(apiPath(o.ID, "stats")+"?"+url.Values{
 		"from": {until.Add(-o.Span.Of).Format(time.RFC3339)}, "until": {until.Format(time.RFC3339)}, "step": {o.Span.Step},
 	}.Encode(), &o.Stats); err != nil {
 		return err
@@ -282,15 +287,12 @@ func (v *visit) overview() error {
 		return err
 	}
 	o.Latest = list.Data
-	if o.LastError != nil && o.LastError.Error != nil {
-		o.Do = v.remedies[o.LastError.Error.Code]
-	}
 	return v.renderChannel("overview", o.ID, "overview", o)
 }
 
 // remedy answers with what to do about a code, for scripts.
 func (v *visit) remedy() error {
 	v.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, err := fmt.Fprint(v.w, v.remedies[v.r.PathValue("code")].Do)
+	_, err := fmt.Fprint(v.w, strings.ReplaceAll(v.remedies[v.r.PathValue("code")].Do, "`", ""))
 	return err
 }

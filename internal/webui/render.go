@@ -40,7 +40,7 @@ type templates struct{ pages map[string]*template.Template }
 func loadTemplates(assetPath func(string) (string, error)) (*templates, error) {
 	shared, err := template.New("layout").Funcs(template.FuncMap{
 		"asset": assetPath, "count": count, "moment": moment, "words": words, "lines": lines, "dict": dict,
-		"person": person, "duration": duration, "age": age, "percent": percent, "bytes": byteSize, "minutes": minutes,
+		"person": person, "duration": duration, "many": many, "age": age, "percent": percent, "bytes": byteSize, "minutes": minutes,
 		"prose": prose, "inline": inline,
 	}).ParseFS(templateFiles, "templates/*.html")
 	if err != nil {

@@ -55,6 +55,14 @@ func plural(n int64, unit string) string {
 	return strconv.FormatInt(n, 10) + " " + unit + "s"
 }
 
+// many counts things: "1 row", "2 000 rows".
+func many(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return count(n) + " " + thing + "s"
+}
+
 func percent(share float64) string { return strconv.FormatFloat(share*100, 'f', -1, 64) + " %" }
 
 // byteSize writes bytes in the unit that suits them.

@@ -202,7 +202,16 @@ func (t *Tab) Answers(yes bool) {
 // Click clicks what the selector (CSS) finds first, as soon as it can be seen.
 func (t *Tab) Click(selector string) {
 	t.t.Helper()
-	t.Run("click "+selector, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+	var err error
+	for range 20 {
+		err = t.try(patience, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+		if err == nil || !strings.Contains(err.Error(), "Could not find node") {
+			break // else a live region has put another in its place between the look and the click
+		}
+	}
+	if err != nil {
+		t.t.Fatalf("click %s: %v", selector, err)
+	}
 }
 
 // Fill replaces the text of a field by typing.

@@ -76,5 +76,17 @@
     open();
   }
 
+  // What has not changed is not replaced: a pointer, a focus and a screen reader stay where they are.
+  const known = new Map();
+  for (const region of document.querySelectorAll('[hx-select][id]')) known.set('#' + region.id, region.outerHTML);
+  document.addEventListener('htmx:beforeSwap', (event) => {
+    const region = event.detail.elt, selector = region.getAttribute('hx-select');
+    if (!selector || event.detail.xhr.status !== 200) return;
+    const now = new DOMParser().parseFromString(event.detail.serverResponse, 'text/html').querySelector(selector)?.outerHTML;
+    if (now === undefined) return;
+    if (known.get(selector) === now) event.detail.shouldSwap = false;
+    known.set(selector, now);
+  });
+
   for (const element of document.querySelectorAll('[data-events]')) follow(element);
 })();
