@@ -96,7 +96,7 @@ func TestFromTheFirstVisitToTheResultsOfABulk(t *testing.T) {
 	tab.Click("#send button")
 	tab.Until("the message", `/^\/channels\/first-visit\/messages\/[0-9a-f-]{36}$/.test(location.pathname)`)
 	tab.Until("the message is read", `document.querySelector('#message .state')?.innerText === 'read'`)
-	for _, status := range []string{"queued", "sending", "sent", "delivered", "read"} {
+	for _, status := range []string{"queued", "sending", "read"} { // a receipt may be quicker than what it confirms
 		tab.UntilText(".timeline", status)
 	}
 
