@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -352,5 +353,38 @@ func TestRestrictionIsKeptInTheRow(t *testing.T) {
 	fence.Epoch--
 	if err := b.sup.SetRestriction(t.Context(), fence, r); !errors.Is(err, gateway.ErrFenced) {
 		t.Errorf("an old fence: %v", err)
+	}
+}
+
+// TestWhatIsHeldIsJudgedAnewWhenItsReasonChanges: the tenant's pacing, or what WhatsApp says of a restriction.
+func TestWhatIsHeldIsJudgedAnewWhenItsReasonChanges(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, jid)
+	b.start()
+	c := b.client()
+	wait(t, "the first dial", c.connects)
+	eventually(t, "open lanes", func() bool { return b.lanes.isOpen(b.tenant.Key) })
+	log := []string{"open"}
+	judged := func(why string) {
+		t.Helper()
+		log = append(log, "reconsider", "open") // opened again, they rest no longer
+		eventually(t, why, func() bool {
+			b.lanes.mu.Lock()
+			defer b.lanes.mu.Unlock()
+			return slices.Equal(b.lanes.log, log)
+		})
+	}
+	b.command(gateway.CommandPacing)
+	judged("another pacing")
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+	c.tell(gateway.ClientEvent{Kind: gateway.ClientRestricted, Until: until})
+	judged("a restriction")
+	if s, err := b.store.Session(t.Context(), b.tenant.Key); err != nil || !s.Restriction.Until.Equal(until) || s.Restriction.Count != gateway.RestrictionFirm {
+		t.Errorf("the restriction is %+v, %v", s.Restriction, err)
+	}
+	c.tell(gateway.ClientEvent{Kind: gateway.ClientRestricted})
+	judged("its end")
+	if s, err := b.store.Session(t.Context(), b.tenant.Key); err != nil || s.Restriction != (gateway.Restriction{}) {
+		t.Errorf("the restriction is %+v, %v", s.Restriction, err)
 	}
 }
