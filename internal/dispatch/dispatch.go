@@ -303,6 +303,9 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 	case gateway.OutcomeRetry:
 		return d.at(m, outcome, d.Clock().Add(d.backoff(m.Attempts)))
 	case gateway.OutcomeHold:
+		if now, err := d.Sessions.Session(ctx, fence.TenantKey); err == nil { // WhatsApp may have told more while it was sent
+			restriction = now.Restriction
+		}
 		return d.at(m, outcome, d.restrict(ctx, fence, m, failed, restriction))
 	default:
 		return outcome

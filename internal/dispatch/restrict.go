@@ -66,6 +66,9 @@ func (d *Dispatcher) restrict(ctx context.Context, fence gateway.Fence, m *gatew
 	}
 	aboutNumber := e.Cause == gateway.CauseIQ && e.Server == 429
 	first := d.firstContact(ctx, m)
+	if first && now.Kind == gateway.RestrictionFirstContacts && now.Count >= firm && now.Until.After(clock) {
+		return now.Until // it came into force while m was on its way
+	}
 	short := earliest(own, clock.Add(max(knownHold, clock.Sub(m.CreatedAt))))
 	if !first && !aboutNumber {
 		return short // known contacts go on: a refusal is this one's and tells nothing about others

@@ -138,6 +138,24 @@ func TestAnAnnouncedEndCounts(t *testing.T) {
 	}
 }
 
+// TestAnEndThatIsAnnouncedDuringTheSendCounts: the refusal that the announcement explains does not turn it into an hour.
+func TestAnEndThatIsAnnouncedDuringTheSendCounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	announced := gateway.Restriction{
+		Kind: gateway.RestrictionFirstContacts, Until: w.Now().Add(7 * time.Minute), Count: gateway.RestrictionFirm, Code: gateway.CodeReachOutLimited,
+	}
+	w.answer(func(ctx context.Context, _ *gateway.Message) (gateway.Sent, error) {
+		must(t, w.SetRestriction(ctx, w.fence, announced))
+		e := ack463()
+		return gateway.Sent{}, &e
+	})
+	w.expectHeld(w.accept(alice), 7*time.Minute)
+	if r := w.restriction(); !r.Until.Equal(announced.Until) || r.Count != gateway.RestrictionFirm {
+		t.Errorf("restriction %+v", r)
+	}
+}
+
 func TestARefusalOfAKnownContactRestrictsNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
