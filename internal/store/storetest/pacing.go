@@ -105,3 +105,73 @@ func testReconsider(t *testing.T, open Opener) {
 		t.Errorf("reconsidered without the lease: %v", err)
 	}
 }
+
+// testWaiting: a walk in steps meets whatever waits once, whether it is changed or not, and nothing else.
+func testWaiting(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx := t.Context()
+	fence := w.lease("worker", time.Hour)
+	backlog := func(want bool) {
+		t.Helper()
+		if waits, err := w.Backlog(ctx, w.tenant.Key); err != nil || waits != want {
+			t.Errorf("a backlog: %t, %v; want %t", waits, err, want)
+		}
+	}
+	backlog(false)
+	want := map[string]bool{}
+	scheduled := w.message(w.tenant, gateway.PriorityNormal)
+	scheduled.Status, scheduled.Phase, scheduled.SendAt = gateway.StatusScheduled, gateway.PhaseSchedule, w.clock.Now().Add(time.Hour)
+	must(t, w.Accept(ctx, []*gateway.Message{scheduled}, nil))
+	want[scheduled.ID] = true
+	backlog(true)
+	for _, lane := range gateway.Priorities() {
+		list := w.accept(lane, 7)
+		for i, o := range []gateway.Outcome{
+			{Kind: gateway.OutcomeSent},
+			{Kind: gateway.OutcomeRetry, RetryAt: w.clock.Now().Add(time.Hour)},
+			{Kind: gateway.OutcomeRetry, RetryAt: w.clock.Now().Add(time.Hour)},
+			{Kind: gateway.OutcomeHold, RetryAt: w.clock.Now().Add(2 * time.Hour)},
+			{Kind: gateway.OutcomeWait},
+		} {
+			w.claim(fence, list[i])
+			if i == 4 {
+				w.claim(fence, list[5]) // stays in hand
+			}
+			_, err := w.Update(ctx, w.tenant.Key, list[i].ID, nil, apply(w.clock.Now(), "worker", o))
+			must(t, err)
+			want[list[i].ID] = o.Kind != gateway.OutcomeSent
+		}
+		want[list[6].ID] = true
+	}
+	last, err := w.LastSeq(ctx, w.tenant.Key)
+	must(t, err)
+	w.accept(gateway.PriorityNormal, 1) // after the walk began
+
+	for _, end := range []bool{false, true} {
+		met := map[string]bool{}
+		for place := (gateway.WaitingPlace{}); ; {
+			changed, next, err := w.UpdateWaiting(ctx, w.tenant.Key, place, last, 2, func(m *gateway.Message) ([]gateway.Event, error) {
+				if met[m.ID] || !want[m.ID] {
+					t.Errorf("met %s, %s, phase %s; again: %t", m.ID, m.Status, m.Phase, met[m.ID])
+				}
+				met[m.ID] = true
+				if !end {
+					return nil, nil
+				}
+				return m.Purge(w.clock.Now()), nil
+			})
+			must(t, err)
+			if end != (len(changed) > 0) && next != (gateway.WaitingPlace{}) {
+				t.Errorf("%d messages are said to be changed", len(changed))
+			}
+			if place = next; next == (gateway.WaitingPlace{}) {
+				break
+			}
+		}
+		for id, waits := range want {
+			if waits && !met[id] {
+				t.Errorf("%s was not met", id)
+			}
+		}
+	}
+}

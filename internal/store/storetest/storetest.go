@@ -56,6 +56,7 @@ func Run(t *testing.T, open Opener) {
 		{"NextRecipientsComeInOrder", testNextRecipients},
 		{"FirstContactsAreFoundOutLater", testFirstContactTimes},
 		{"HeldMessagesAreReconsidered", testReconsider},
+		{"WhatWaitsIsWalkedOver", testWaiting},
 		{"LeasesAreExclusive", testLeases},
 		{"WorkersAndTheirShares", testWorkers},
 		{"SpareSessionsComeInOrder", testSpare},
