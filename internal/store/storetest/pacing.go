@@ -57,9 +57,7 @@ func testReconsider(t *testing.T, open Opener) {
 	other := w.newTenant("other")
 	hold := func(m *gateway.Message, kind gateway.OutcomeKind, until time.Duration) {
 		t.Helper()
-		w.claim(fence, m)
-		_, err := w.Update(ctx, m.TenantKey, m.ID, nil, apply(w.clock.Now(), "worker", gateway.Outcome{Kind: kind, RetryAt: w.clock.Now().Add(until)}))
-		must(t, err)
+		w.record(w.claim(fence, m), gateway.Outcome{Kind: kind, RetryAt: w.clock.Now().Add(until)})
 	}
 	strangers := w.accept(gateway.PriorityBulk, 3)
 	high, backing, waiting := w.accept(gateway.PriorityHigh, 1)[0], w.accept(gateway.PriorityBulk, 1)[0], w.accept(gateway.PriorityBulk, 1)[0]
@@ -133,12 +131,11 @@ func testWaiting(t *testing.T, open Opener) {
 			{Kind: gateway.OutcomeHold, RetryAt: w.clock.Now().Add(2 * time.Hour)},
 			{Kind: gateway.OutcomeWait},
 		} {
-			w.claim(fence, list[i])
+			claimed := w.claim(fence, list[i])
 			if i == 4 {
 				w.claim(fence, list[5]) // stays in hand
 			}
-			_, err := w.Update(ctx, w.tenant.Key, list[i].ID, nil, apply(w.clock.Now(), "worker", o))
-			must(t, err)
+			w.record(claimed, o)
 			want[list[i].ID] = o.Kind != gateway.OutcomeSent
 		}
 		want[list[6].ID] = true
