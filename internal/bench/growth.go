@@ -14,14 +14,9 @@ import (
 	"github.com/wapro/hub/internal/testkit"
 )
 
-// growth shows how cost grows with tenants and with messages that wait. It takes long and runs only when it is asked for by name.
-func growth(b *bench) {
-	b.growTenants()
-	b.growBacklog()
-}
-
-// growTenants adds tenants, none of them paired, whose messages wait; what a connected session costs is measured by idle.
-func (b *bench) growTenants() {
+// growTenants shows how cost grows with tenants, none of them paired, whose messages wait; what a connected session costs is measured by
+// idle. It takes long and runs only when it is asked for by name, as growBacklog.
+func growTenants(b *bench) {
 	h := startHub(b, testkit.StartSimulator(b))
 	m := &matrix{title: "tenants"}
 	var keys []string
@@ -48,8 +43,8 @@ func (b *bench) growTenants() {
 	b.table.addMatrix(b.shape.name+": cost by the number of tenants", m)
 }
 
-// growBacklog adds messages that wait, of bulks of one tenant that is online and paced so that next to none leaves.
-func (b *bench) growBacklog() {
+// growBacklog shows how cost grows with messages that wait, of bulks of one tenant that is online and paced so that next to none leaves.
+func growBacklog(b *bench) {
 	sim := testkit.StartSimulator(b)
 	server := startWire(b, sim.Process.Printed("WHATSAPP_SERVER="))
 	h := startHubAt(b, sim, server.addr())
@@ -68,10 +63,10 @@ func (b *bench) growBacklog() {
 		}
 		m.columns = append(m.columns, n)
 		m.add("accepted by POST /bulk", "/s", float64(n-before)/time.Since(begun).Seconds())
-		pause(b, b.window/4) // the first of the bulk leaves, the lane is filled
+		pause(b, min(b.window, settled)) // the first of the bulk leaves, the lane is filled
 		b.acceptAt(h, m, []string{tenant}, []string{testkit.TenantKey})
 		var next []float64
-		for range b.samples {
+		for range min(b.samples, 20) {
 			idleAWhile(b)
 			server.forget()
 			begun := time.Now()
@@ -88,6 +83,9 @@ func (b *bench) growBacklog() {
 	}
 	b.table.addMatrix(b.shape.name+": cost by the number of messages that wait, of one tenant", m)
 }
+
+// settled is how long what was asked for last may still keep the programs busy.
+const settled = 3 * time.Second
 
 // acceptAt measures accepts, tenants in turn.
 func (b *bench) acceptAt(h *hub, m *matrix, ids, keys []string) {
@@ -147,12 +145,12 @@ func (h *hub) lastOf(tenant, bulk string) string {
 // atRest adds what the programs cost while nothing is asked of them.
 func (b *bench) atRest(h *hub, m *matrix) {
 	b.Helper()
-	pause(b, b.window/4)
-	before := spent(b)
-	pause(b, b.window/2)
+	pause(b, min(b.window, settled))
+	before, watched := spent(b), min(b.window, 2*settled)
+	pause(b, watched)
 	after := spent(b)
 	cpu := func(program string) float64 {
-		return 100 * (after[program] - before[program]).Seconds() / (b.window / 2).Seconds()
+		return 100 * (after[program] - before[program]).Seconds() / watched.Seconds()
 	}
 	for _, program := range programs {
 		if program == client || !b.shape.postgres && program != "api" {

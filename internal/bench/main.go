@@ -102,7 +102,8 @@ func sections() []section {
 		{"idle", false, idle},
 		{"latency", false, latency},
 		{"neighbours", false, neighbours},
-		{"growth", true, growth},
+		{"growth-tenants", true, growTenants},
+		{"growth-waiting", true, growBacklog},
 	} {
 		for _, s := range []shape{onPostgres, onSQLite} {
 			all = append(all, section{one.name + "/" + s.name, s, one.asked, one.run})
