@@ -1,0 +1,5 @@
+//go:build !race
+
+package app_test
+
+const documentRecipients = 1000

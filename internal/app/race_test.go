@@ -1,0 +1,6 @@
+//go:build race
+
+package app_test
+
+// documentRecipients: each costs a send to a first contact, and continuous integration, which has the race detector, little time.
+const documentRecipients = 60
