@@ -11,7 +11,7 @@ import (
 
 // GetIndex says what this is.
 func (s *Server) GetIndex(c echo.Context) error {
-	return sendJSON(c, spec.Index{Name: "WA Pro Hub", Version: s.opts.Version, Description: "/openapi.json"})
+	return sendJSON(c, spec.Index{Name: "WA Pro Hub", Version: s.opts.Version, Description: "/openapi.json", Documentation: "/docs"})
 }
 
 // GetDescription answers with the API's description.

@@ -10,11 +10,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/wapro/hub/internal/testkit"
 	"github.com/wapro/hub/internal/testkit/services"
@@ -137,6 +140,24 @@ func TestTryItSendsAndShowsTheStatusMove(t *testing.T) {
 	}
 	if text := tab.Text("[data-answer]"); !strings.Contains(text, `"status": "read"`) {
 		t.Errorf("the answer shows %s", text)
+	}
+}
+
+// TestLanguagesAreChosenWithTheKeyboard: the arrow keys walk from one language to the next, in every sample at once, and round.
+func TestLanguagesAreChosenWithTheKeyboard(t *testing.T) {
+	t.Parallel()
+	tab := window(t, "")
+	tab.Open("/docs?lang=php")
+	tab.Eval(`document.querySelector('#postMedia-php-tab').focus()`, nil)
+	for _, want := range []string{"curl", "node", "python"} {
+		tab.Press(kb.ArrowRight)
+		tab.Until(want+" on show", fmt.Sprintf(`document.activeElement.id === 'postMedia-%[1]s-tab' && document.activeElement.getAttribute('aria-selected') === 'true' &&
+			[...document.querySelectorAll('.sample')].filter((s) => s.checkVisibility()).every((s) => s.dataset.lang === '%[1]s')`, want))
+	}
+	var order []string
+	tab.Eval(`[...document.querySelectorAll('[role=tab]')].filter((b) => b.tabIndex === 0).map((b) => b.id)`, &order)
+	if want := []string{"postMessage-python-tab", "postMedia-python-tab"}; !slices.Equal(order, want) {
+		t.Errorf("the tab key stops at %v, want %v", order, want)
 	}
 }
 

@@ -578,8 +578,11 @@ type HealthStatus string
 type Index struct {
 	// Description Path of the API's description.
 	Description string `json:"description"`
-	Name        string `json:"name"`
-	Version     string `json:"version"`
+
+	// Documentation Path of its documentation, for browsers.
+	Documentation string `json:"documentation"`
+	Name          string `json:"name"`
+	Version       string `json:"version"`
 }
 
 // InvalidRecipient defines model for InvalidRecipient.
