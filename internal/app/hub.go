@@ -205,6 +205,9 @@ func (h *Hub) openBlobs(context.Context) error {
 	return err
 }
 
+// redisBuffer is what a connection to Redis reads and writes at once, in bytes.
+const redisBuffer = 8 << 10
+
 func (h *Hub) openQueue(ctx context.Context) error {
 	var disconnect func() error
 	if h.cfg.Embedded() {
@@ -218,6 +221,9 @@ func (h *Hub) openQueue(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read REDIS_URL: %w", err)
 		}
+		// A ticket has a few hundred bytes; by default each connection would hold 64 KiB, and each for pipelines four times that.
+		options.ReadBufferSize, options.WriteBufferSize = redisBuffer, redisBuffer
+		options.PipelineReadBufferSize, options.PipelineWriteBufferSize = 4*redisBuffer, 4*redisBuffer
 		client := redis.NewClient(options)
 		h.redis, disconnect = client, client.Close
 	}

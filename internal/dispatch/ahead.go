@@ -35,7 +35,7 @@ func (d *Dispatcher) lookAhead(ctx context.Context, fence gateway.Fence, m *gate
 				done <- errors.New("panic")
 			}
 		}()
-		done <- d.prepareNext(ctx, fence, limit)
+		done <- d.prepareNext(ctx, fence, m, limit)
 	}()
 	return func() {
 		err := <-done
@@ -81,12 +81,14 @@ func (d *Dispatcher) upcoming(tenantKey int64) int {
 	return limit
 }
 
-func (d *Dispatcher) prepareNext(ctx context.Context, fence gateway.Fence, limit int) error {
+func (d *Dispatcher) prepareNext(ctx context.Context, fence gateway.Fence, m *gateway.Message, limit int) error {
 	ctx, cancel := context.WithTimeout(ctx, aheadWithin)
 	defer cancel()
-	session, err := d.Sessions.Session(ctx, fence.TenantKey)
-	if err != nil || session.Restriction.Kind == gateway.RestrictionFirstContacts {
-		return err
+	if m.Restricted {
+		session, err := d.Sessions.Session(ctx, fence.TenantKey)
+		if err != nil || session.Restriction.Kind == gateway.RestrictionFirstContacts {
+			return err
+		}
 	}
 	recipients, err := d.Contacts.NextRecipients(ctx, fence.TenantKey, limit)
 	if err == nil && len(recipients) > 0 {

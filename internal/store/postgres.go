@@ -102,6 +102,9 @@ func openPostgres(url string, conns int) (*sql.DB, error) {
 			config.RuntimeParams[name] = value
 		}
 	}
+	if !strings.Contains(url, "statement_cache_capacity") {
+		config.StatementCacheCapacity = 256 // per connection; we and WhatsApp's tables have about a hundred statements
+	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = 5 * time.Second
 	}
