@@ -1,9 +1,11 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,10 +26,16 @@ const (
 // goroutine that lives as long as there are any: an answer does not wait for it (docs/decisions/0009-tickets-follow-the-answer.md).
 type tickets struct {
 	mu      sync.Mutex
-	waiting []gateway.Ticket
+	waiting []numbered
 	idle    chan struct{} // closed when the goroutine ends; nil: there is none
 	quiet   time.Time     // the queue did not answer: nobody tries until then
 	called  time.Time     // the last time; of the one goroutine
+}
+
+// numbered is a ticket with the number of its message, by which a lane is in order.
+type numbered struct {
+	gateway.Ticket
+	seq int64
 }
 
 // enqueue sends the ticket of a committed message on its way. It returns at once.
@@ -38,7 +46,7 @@ func (in *Intake) enqueue(ctx context.Context, m *gateway.Message) {
 	if len(t.waiting) >= maxTickets || in.now().Before(t.quiet) {
 		return
 	}
-	t.waiting = append(t.waiting, gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority})
+	t.waiting = append(t.waiting, numbered{gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority}, m.Seq})
 	if t.idle == nil {
 		t.idle = make(chan struct{})
 		// That the sender has gone away changes nothing: the message is committed.
@@ -93,13 +101,21 @@ func (in *Intake) hand(ctx context.Context, batch []gateway.Ticket) (err error) 
 	return in.Queue.Enqueue(ctx, batch...)
 }
 
-// nextTickets takes what waits, enqueueBatch at most, into the memory of the batch before. When nothing waits the goroutine is over.
+// nextTickets takes what waits, enqueueBatch at most, into the memory of the batch before. When nothing waits the goroutine is over. Accepts that
+// were answered at the same time may have come here in any order: a ticket ahead of its turn would lead to another message first, and be put
+// back for its own.
 func (in *Intake) nextTickets(batch []gateway.Ticket) []gateway.Ticket {
 	t := &in.tickets
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := min(len(t.waiting), enqueueBatch)
-	batch = append(batch[:0], t.waiting[:n]...)
+	slices.SortStableFunc(t.waiting[:n], func(a, b numbered) int {
+		return cmp.Or(cmp.Compare(a.TenantKey, b.TenantKey), cmp.Compare(a.seq, b.seq))
+	})
+	batch = batch[:0]
+	for _, w := range t.waiting[:n] {
+		batch = append(batch, w.Ticket)
+	}
 	t.waiting = t.waiting[:copy(t.waiting, t.waiting[n:])]
 	if n == 0 {
 		t.idle = nil
