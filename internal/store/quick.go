@@ -112,7 +112,7 @@ func (s *Store) nextClaimable(ctx context.Context, what string, f gateway.Fence,
 		list []seenMessage
 	)
 	read := time.Now()
-	err := s.onConn(ctx, what, func(conn *sql.Conn) error {
+	err := s.onConn(ctx, what, func(ctx context.Context, conn *sql.Conn) error {
 		rows, err := conn.QueryContext(ctx, s.d.sql(selectAhead), ticket.MessageID, f.TenantKey, f.Owner, f.Epoch)
 		list, err = all(rows, err, func(row scanner) (v seenMessage, err error) {
 			var restricted bool
@@ -124,7 +124,7 @@ func (s *Store) nextClaimable(ctx context.Context, what string, f gateway.Fence,
 			err = conn.QueryRowContext(ctx, s.d.sql(selectMayClaim), ticket.MessageID, f.TenantKey, f.Owner, f.Epoch).Scan(&held)
 		}
 		if err != nil && ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", what, ctx.Err())
+			return s.wrap(what, context.Cause(ctx))
 		}
 		if err != nil {
 			return s.wrap(what, err)
@@ -207,13 +207,13 @@ func (s *Store) changeQuickly(ctx context.Context, what string, key recentKey, m
 
 // see reads a message and which state of it that is. One that is not there is left to the other way.
 func (s *Store) see(ctx context.Context, what, where string, args ...any) (m gateway.Message, seen version, err error) {
-	err = s.onConn(ctx, what, func(conn *sql.Conn) (err error) {
+	err = s.onConn(ctx, what, func(ctx context.Context, conn *sql.Conn) (err error) {
 		m, err = scanMessage(behind{conn.QueryRowContext(ctx, selectVersioned+where, args...), []any{&seen}})
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return errOutrun
 		case err != nil && ctx.Err() != nil:
-			return fmt.Errorf("%s: %w", what, ctx.Err())
+			return s.wrap(what, context.Cause(ctx))
 		case err != nil:
 			return s.wrap(what, err)
 		}
@@ -267,7 +267,7 @@ func (s *Store) applied(what string, m *gateway.Message, apply func(*gateway.Mes
 // An error that is errUnknown leaves open whether it did. Once begun it does not end with ctx, so that nobody is told of a failure that was
 // none.
 func (s *Store) put(ctx context.Context, what, statement string, args []any) (wrote version, err error) {
-	err = s.onConn(ctx, what, func(conn *sql.Conn) error {
+	err = s.onConn(ctx, what, func(ctx context.Context, conn *sql.Conn) error {
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), maxTransact, errNoTurn)
 		defer cancel()
 		err := conn.QueryRowContext(ctx, statement, args...).Scan(&wrote)
@@ -285,7 +285,7 @@ func (s *Store) put(ctx context.Context, what, statement string, args []any) (wr
 }
 
 // onConn runs do with a connection, and keeps the store from being closed meanwhile.
-func (s *Store) onConn(ctx context.Context, what string, do func(*sql.Conn) error) error {
+func (s *Store) onConn(ctx context.Context, what string, do func(context.Context, *sql.Conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -303,5 +303,7 @@ func (s *Store) onConn(ctx context.Context, what string, do func(*sql.Conn) erro
 		return s.wrap(what, err)
 	}
 	defer conn.Close() //nolint:errcheck // gives the connection back
-	return do(conn)
+	ctx, end := context.WithTimeoutCause(ctx, maxTransact, errNoTurn)
+	defer end()
+	return do(ctx, conn)
 }
