@@ -45,7 +45,9 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		return fmt.Errorf("name this machine: %w", err)
 	}
 	w := &worker{}
-	if w.relay, err = relay.New(h.database, h.ledger, h.tickets, relay.Options{Instance: h.instance, Bulks: h.bulks, Log: h.log}); err != nil {
+	if w.relay, err = relay.New(h.database, h.ledger, h.tickets, relay.Options{
+		Instance: h.instance, Bulks: h.bulks, Online: func(tenantKey int64) bool { return w.sessions.Online(tenantKey) }, Log: h.log,
+	}); err != nil {
 		return err
 	}
 	w.sessions = session.New(session.Deps{

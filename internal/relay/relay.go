@@ -48,12 +48,14 @@ type Queue interface {
 
 // Options are the choices of New; zero fields get the default.
 type Options struct {
-	Instance string           // this process, as it owns leases; required
-	Interval time.Duration    // between sweeps, 2 s
-	Window   int              // tickets that a lane is filled up to, 300
-	Bulks    Bulks            // nil: there are none
-	Clock    func() time.Time // time.Now
-	Log      *slog.Logger     // default: nothing is logged
+	Instance string        // this process, as it owns leases; required
+	Interval time.Duration // between sweeps, 2 s
+	Window   int           // tickets that a lane is filled up to, 300
+	Bulks    Bulks         // nil: there are none
+	// Online tells whether a tenant's lanes are consumed here; nil: those of every tenant are.
+	Online func(tenantKey int64) bool
+	Clock  func() time.Time // time.Now
+	Log    *slog.Logger     // default: nothing is logged
 }
 
 const (
@@ -63,6 +65,9 @@ const (
 	probeEvery   = 15                     // sweeps between two probes of a lane that looks full
 	probeTickets = 16                     // of one probe
 	feedAfter    = 250 * time.Millisecond // between two feedings of a lane that empties fast
+	// Sweeps between two looks at a tenant whose lanes nobody consumes. They are filled before they are consumed again (TakeOver); what is
+	// looked for until then is what that left undone, and bulks that end meanwhile.
+	offlineEvery = 5
 )
 
 // Relay is the loop. Its methods may be called from any goroutine.
@@ -177,6 +182,9 @@ func (r *Relay) sweep(ctx context.Context, n int64) error {
 		return errors.Join(append(problems, err)...)
 	}
 	for _, f := range tenants {
+		if r.opts.Online != nil && !r.opts.Online(f.TenantKey) && n%offlineEvery != f.TenantKey%offlineEvery {
+			continue
+		}
 		err := r.takeFromTheDead(ctx, f)
 		if err == nil {
 			more, problem := r.feed(ctx, f)

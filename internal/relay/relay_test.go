@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -409,4 +410,35 @@ func TestStartAndStop(t *testing.T) {
 
 	never := newWorld(t, relay.Options{})
 	must(t, never.Stop(t.Context()))
+}
+
+// A thousand tenants that are not paired, each with something that waits, kept the worker busy for a third of a core: their lanes were
+// compared with SQL every two seconds, though nobody consumes them.
+func TestTenantsWhoseLanesNobodyConsumesAreLookedAtSeldom(t *testing.T) {
+	t.Parallel()
+	const sweeps = 50
+	var (
+		w      *world
+		asked  atomic.Int64
+		online atomic.Bool
+	)
+	w = newWorld(t, relay.Options{Interval: 2 * time.Millisecond, Online: func(int64) bool {
+		if asked.Add(1) <= sweeps || online.Load() {
+			w.queue.take() // so that a look at the tenant shows in a ticket
+		}
+		return online.Load()
+	}})
+	w.accept(gateway.PriorityNormal, 1)
+	calls := func() (n int) {
+		w.queue.set(func(q *queue) { n = q.calls })
+		return n
+	}
+	w.start()
+	w.eventually("so many sweeps", func() bool { return asked.Load() > sweeps })
+	if n := calls(); n < sweeps/5 || n > sweeps/5+1 {
+		t.Errorf("looked at %d times in %d sweeps", n, sweeps)
+	}
+	begun := calls()
+	online.Store(true)
+	w.eventually("each sweep looks", func() bool { return calls() > begun+10 })
 }
