@@ -20,6 +20,9 @@ import (
 // errOutrun: the row, or the lease, is not as it was seen, or the change is not one for this way. Nothing was written.
 var errOutrun = errors.New("somebody else was faster")
 
+// errOtherWay is errOutrun for what will not be otherwise at the next look.
+var errOtherWay = fmt.Errorf("not this way: %w", errOutrun)
+
 // version tells one state of a row from every other: the transaction that wrote it.
 type version string
 
@@ -73,33 +76,37 @@ func (s *Store) claimQuickly(ctx context.Context, f gateway.Fence, ticket gatewa
 		if m == nil || err != nil {
 			return nil, err
 		}
-		if !m.Due(s.now()) {
-			return nil, errOutrun // the other way says why
-		}
-		events, err := s.applied(what, m, apply)
-		if err != nil {
-			s.ahead.drop(f.TenantKey)
-			return nil, err
-		}
-		if m.Status != gateway.StatusSending || m.InFlight == "" || len(events) != 1 {
-			return nil, errOutrun // it has ended: that is to be on disk
-		}
-		seen, err = s.put(ctx, what, s.d.sql(claimSeen), append(seenArgs(m, seen, events[0]), f.TenantKey, f.Owner, f.Epoch))
-		switch {
-		case errors.Is(err, errOutrun):
-			s.ahead.drop(f.TenantKey)
-		case errors.Is(err, errUnknown):
-			s.ahead.drop(f.TenantKey)
-			return s.claimedAfterAll(ctx, m, err)
-		case err != nil:
-			s.ahead.drop(f.TenantKey)
-			return nil, err
-		default:
+		seen, err = s.claimSeen(ctx, what, f, m, seen, apply)
+		if err == nil {
 			s.recent.put(*m, seen)
 			return m, nil
 		}
+		s.ahead.drop(f.TenantKey) // else the next claim would pass over this one
+		if errors.Is(err, errUnknown) {
+			return s.claimedAfterAll(ctx, m, err)
+		}
+		if !errors.Is(err, errOutrun) || errors.Is(err, errOtherWay) {
+			return nil, err
+		}
 	}
 	return nil, errOutrun
+}
+
+// claimSeen lets apply begin an attempt of m and stores that, if m is as it was seen and the lease f lets it.
+func (s *Store) claimSeen(ctx context.Context, what string, f gateway.Fence, m *gateway.Message, seen version,
+	apply func(*gateway.Message) ([]gateway.Event, error),
+) (version, error) {
+	if !m.Due(s.now()) {
+		return "", errOtherWay
+	}
+	events, err := s.applied(what, m, apply)
+	if err != nil {
+		return "", err
+	}
+	if m.Status != gateway.StatusSending || m.InFlight == "" || len(events) != 1 {
+		return "", errOtherWay // it has ended, and that is to be on disk
+	}
+	return s.put(ctx, what, s.d.sql(claimSeen), append(seenArgs(m, seen, events[0]), f.TenantKey, f.Owner, f.Epoch))
 }
 
 // nextClaimable is the message that ticket entitles to, and which state of it that is; nil when there is none.
