@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/wasim"
 )
 
 // event is one of a message's history.
@@ -39,14 +40,14 @@ type verdict struct {
 	history []event
 	shows   []entry
 
-	shown, waiting, lost, twice, twoIDs, again bool
-	untrue, backwards                          string // what is wrong, empty when nothing is
+	shown, waiting, failed, lost, twice, twoIDs, again bool
+	untrue, backwards                                  string // what is wrong, empty when nothing is
 }
 
 // offends reports whether the message missed a bar. Decrypted again is none: a phone shows it once all the same. Waiting, when patience
 // was over, is one: nobody knows what would have become of it.
 func (v *verdict) offends() bool {
-	return v.waiting || v.lost || v.twice || v.twoIDs || v.untrue != "" || v.backwards != ""
+	return v.waiting || v.failed || v.lost || v.twice || v.twoIDs || v.untrue != "" || v.backwards != ""
 }
 
 // judge compares what the hub says of an accepted message with what the phones show under its text.
@@ -65,6 +66,7 @@ func judge(m *message, status gateway.Status, history []event, shows []entry) *v
 		v.waiting = status != "" && !status.Final()
 		v.lost = !v.shown && !v.waiting
 	}
+	v.failed = status == gateway.StatusFailed && m.to != numberThat(wasim.NotOnWhatsApp)
 	v.untrue = v.untruth()
 	v.backwards = retreat(history)
 	return v

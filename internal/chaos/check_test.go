@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/wasim"
 )
 
 var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -56,8 +57,8 @@ func TestJudgeFindsEveryOffence(t *testing.T) {
 		"not known any more":       {"", nil, nil, "lost untrue", "has no history"},
 		"sent to nobody":           {"sent", sent, nil, "lost untrue", "no phone shows it"},
 		"delivered to nobody":      {"delivered", history("queued", "sending", "delivered"), nil, "lost untrue", "no phone shows it"},
-		"failed":                   {"failed", history("queued", "sending", "failed"), nil, "", ""},
-		"failed yet shown":         {"failed", history("queued", "sending", "failed"), []entry{show("S1")}, "untrue", "a phone shows it"},
+		"failed for no reason":     {"failed", history("queued", "sending", "failed"), nil, "failed", ""},
+		"failed yet shown":         {"failed", history("queued", "sending", "failed"), []entry{show("S1")}, "failed untrue", "a phone shows it"},
 		"expired yet shown":        {"expired", history("queued", "expired"), []entry{show("S1")}, "untrue", "a phone shows it"},
 		"unknown, and not shown":   {"unknown", history("queued", "sending", "unknown"), nil, "", ""},
 		"unknown, and shown":       {"unknown", history("queued", "sending", "unknown"), []entry{show("S1")}, "", ""},
@@ -80,6 +81,7 @@ func TestJudgeFindsEveryOffence(t *testing.T) {
 			is   bool
 		}{
 			{"waiting", v.waiting},
+			{"failed", v.failed},
 			{"lost", v.lost},
 			{"twice", v.twice},
 			{"two ids", v.twoIDs},
@@ -92,6 +94,12 @@ func TestJudgeFindsEveryOffence(t *testing.T) {
 		}
 		if s := strings.Join(got, " "); s != test.want || !strings.Contains(v.untrue, test.untrue) || v.offends() != (test.want != "") {
 			t.Errorf("%s: judged as %q, %q, %q; want %q with %q", name, s, v.untrue, v.backwards, test.want, test.untrue)
+		}
+		if nobody := accepted(); name == "failed for no reason" {
+			nobody.to = numberThat(wasim.NotOnWhatsApp)
+			if judge(nobody, test.status, test.history, nil).offends() {
+				t.Error("what cannot but fail is held against the hub")
+			}
 		}
 		if v.again != (name == "decrypted again") {
 			t.Errorf("%s: decrypted again is %t", name, v.again)

@@ -115,10 +115,10 @@ func (w *window) met(v *verdict) bool {
 
 // row is one line of the table.
 type row struct {
-	name                                                                  string
-	times                                                                 int
-	accepted, shown, waiting, lost, twice, twoIDs, again, untrue, retreat int
-	recoveries                                                            []time.Duration
+	name                                                                          string
+	times                                                                         int
+	accepted, shown, waiting, failed, lost, twice, twoIDs, again, untrue, retreat int
+	recoveries                                                                    []time.Duration
 }
 
 func (r *row) count(v *verdict) {
@@ -129,6 +129,7 @@ func (r *row) count(v *verdict) {
 	}{
 		{&r.shown, v.shown},
 		{&r.waiting, v.waiting},
+		{&r.failed, v.failed},
 		{&r.lost, v.lost},
 		{&r.twice, v.twice},
 		{&r.twoIDs, v.twoIDs},
@@ -143,7 +144,7 @@ func (r *row) count(v *verdict) {
 }
 
 func (r *row) String() string {
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %s | %s | %d |\n", r.name, r.times, r.accepted, r.shown, r.waiting, r.lost, r.twice,
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %s | %s | %d |\n", r.name, r.times, r.accepted, r.shown, r.waiting, r.failed, r.lost, r.twice,
 		r.twoIDs, r.again, r.untrue, r.retreat, seconds(percentile(r.recoveries, 50)), seconds(percentile(r.recoveries, 99)), len(r.recoveries))
 }
 
@@ -187,8 +188,8 @@ func report(o options, results []*result) string {
 	var b strings.Builder
 	for _, r := range results {
 		fmt.Fprintf(&b, "\n### %s: %d faults, %d messages, seed %d\n\n", r.shape, len(r.faults), len(r.verdicts)+r.unanswered, o.seed)
-		b.WriteString("| fault | times | accepted | shown | waiting | lost | shown twice | two ids | decrypted again | untrue | backwards | recovery p50 | p99 | of |\n")
-		b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+		b.WriteString("| fault | times | accepted | shown | waiting | failed | lost | shown twice | two ids | decrypted again | untrue | backwards | recovery p50 | p99 | of |\n")
+		b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 		for _, line := range r.rows() {
 			b.WriteString(line.String())
 		}
@@ -233,7 +234,7 @@ func (r *result) timeline(v *verdict) string {
 	slices.SortStableFunc(moments, func(a, b moment) int { return a.at.Compare(b.at) })
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s: message %s, %q from %s to %s: ", r.shape, v.id, v.text, tenantID(v.tenant), v.to)
-	fmt.Fprintf(&b, "status %q, waiting %t, lost %t, shown twice %t, two ids %t, untrue %q, backwards %q\n", v.status, v.waiting, v.lost, v.twice, v.twoIDs, v.untrue, v.backwards)
+	fmt.Fprintf(&b, "status %q, waiting %t, failed %t, lost %t, shown twice %t, two ids %t, untrue %q, backwards %q\n", v.status, v.waiting, v.failed, v.lost, v.twice, v.twoIDs, v.untrue, v.backwards)
 	for _, m := range moments {
 		fmt.Fprintf(&b, "  %s  %s\n", m.at.UTC().Format("15:04:05.000"), m.what)
 	}
