@@ -236,8 +236,12 @@ func (r remedy) problem() *node {
 		errors.items = []*node{{kind: '{', fields: []field{{"pointer", stringNode(pointer)}, {"detail", stringNode(detail)}}}}
 	}
 	return &node{kind: '{', fields: []field{
-		{"type", stringNode("https://github.com/wapro/hub/blob/main/docs/errors.md#" + r.Code)}, {"title", stringNode(titleOf(r.Code))},
-		{"status", numberNode(r.Status)}, {"detail", stringNode(detail)}, {"code", stringNode(r.Code)},
-		{"requestId", stringNode("4f1c0e6a9b7d42d8")}, {"errors", errors},
+		{"type", stringNode("https://github.com/wapro/hub/blob/main/docs/errors.md#" + r.Code)},
+		{"title", stringNode(titleOf(r.Code))},
+		{"status", numberNode(r.Status)},
+		{"detail", stringNode(detail)},
+		{"code", stringNode(r.Code)},
+		{"requestId", stringNode("4f1c0e6a9b7d42d8")},
+		{"errors", errors},
 	}}
 }

@@ -214,9 +214,9 @@ func TestCodeIsWrittenAsEachLanguageWantsIt(t *testing.T) {
 		in   syntax
 		want string
 	}{
-		{"JavaScript", javascript, `{` + "\n" + `  'it\'s': 'a "b" $c \\ \n',` + "\n" + `  list: [1, 2.5, true, null],` + "\n  none: {}\n}"},
-		{"Python", python, `{` + "\n" + `  "it's": "a \"b\" $c \\ \n",` + "\n" + `  "list": [1, 2.5, True, None],` + "\n  \"none\": {}\n}"},
-		{"PHP", php, `[` + "\n" + `  "it's" => "a \"b\" \$c \\ \n",` + "\n" + `  "list" => [1, 2.5, true, null],` + "\n  \"none\" => new stdClass()\n]"},
+		{"JavaScript", javascript(), `{` + "\n" + `  'it\'s': 'a "b" $c \\ \n',` + "\n" + `  list: [1, 2.5, true, null],` + "\n  none: {}\n}"},
+		{"Python", python(), `{` + "\n" + `  "it's": "a \"b\" $c \\ \n",` + "\n" + `  "list": [1, 2.5, True, None],` + "\n  \"none\": {}\n}"},
+		{"PHP", php(), `[` + "\n" + `  "it's" => "a \"b\" \$c \\ \n",` + "\n" + `  "list" => [1, 2.5, true, null],` + "\n  \"none\" => new stdClass()\n]"},
 	} {
 		if got := literal(n, tc.in, ""); got != tc.want {
 			t.Errorf("%s:\n%s\nwant\n%s", tc.name, got, tc.want)

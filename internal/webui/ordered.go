@@ -29,7 +29,7 @@ func parseNode(raw []byte) (*node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse JSON: %w", err)
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // the decoder returns this very value
+	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("more than one JSON value")
 	}
 	return n, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -139,7 +140,7 @@ func (c *caller) node() string {
 		options = append(options, "headers: { "+strings.Join(headers, ", ")+" }")
 	}
 	if c.body != nil {
-		options = append(options, "body: JSON.stringify("+literal(c.body, javascript, "  ")+")")
+		options = append(options, "body: JSON.stringify("+literal(c.body, javascript(), "  ")+")")
 	}
 	b.WriteString("const response = await fetch('" + c.url + "'")
 	if len(options) > 0 {
@@ -166,7 +167,7 @@ func (c *caller) python() string {
 		b.WriteString("    headers={\"x-api-key\": \"" + c.key + "\"},\n")
 	}
 	if c.body != nil {
-		b.WriteString("    json=" + literal(c.body, python, "    ") + ",\n")
+		b.WriteString("    json=" + literal(c.body, python(), "    ") + ",\n")
 	}
 	if c.stream {
 		b.WriteString("    stream=True,\n")
@@ -196,7 +197,7 @@ func (c *caller) php() string {
 	}
 	headers := []string{}
 	if c.body != nil {
-		b.WriteString("  CURLOPT_POSTFIELDS => json_encode(" + literal(c.body, php, "  ") + "),\n")
+		b.WriteString("  CURLOPT_POSTFIELDS => json_encode(" + literal(c.body, php(), "  ") + "),\n")
 		headers = append(headers, "\"Content-Type: application/json\"")
 	}
 	if c.key != "" {
@@ -245,22 +246,28 @@ type syntax struct {
 	bareNames     bool
 }
 
-var ( //nolint:gochecknoglobals // constants that Go cannot spell
-	javascript = syntax{
+func javascript() syntax {
+	return syntax{
 		object: [2]string{"{", "}"}, array: [2]string{"[", "]"}, separator: ": ", null: "null", yes: "true", no: "false", bareNames: true,
 		quote: func(s string) string {
 			q := strconv.Quote(s)
 			return "'" + strings.ReplaceAll(strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`), "'", `\'`) + "'"
 		},
 	}
-	python = syntax{
+}
+
+func python() syntax {
+	return syntax{
 		object: [2]string{"{", "}"}, array: [2]string{"[", "]"}, separator: ": ", null: "None", yes: "True", no: "False", quote: strconv.Quote,
 	}
-	php = syntax{
+}
+
+func php() syntax {
+	return syntax{
 		object: [2]string{"[", "]"}, array: [2]string{"[", "]"}, separator: " => ", null: "null", yes: "true", no: "false",
 		quote: func(s string) string { return strings.ReplaceAll(strconv.Quote(s), "$", `\$`) },
 	}
-)
+}
 
 // literal writes a JSON value in another language.
 func literal(n *node, s syntax, prefix string) string {
@@ -292,7 +299,7 @@ func literal(n *node, s syntax, prefix string) string {
 	inner := prefix + "  "
 	for _, f := range n.fields {
 		name := s.quote(f.name)
-		if s.bareNames && isIdentifier(f.name) {
+		if s.bareNames && identifier.MatchString(f.name) {
 			name = f.name
 		}
 		parts = append(parts, name+s.separator+literal(f.value, s, inner))
@@ -312,11 +319,4 @@ func literal(n *node, s syntax, prefix string) string {
 	return brackets[0] + "\n" + inner + strings.Join(parts, ",\n"+inner) + "\n" + prefix + brackets[1]
 }
 
-func isIdentifier(s string) bool {
-	for i, r := range s {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '_' || i > 0 && r >= '0' && r <= '9') {
-			return false
-		}
-	}
-	return s != ""
-}
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

@@ -149,7 +149,7 @@ func (t *Tab) lastWords() {
 	t.t.Logf("the window shows %s", text)
 	if dir := os.Getenv("FAILED_SCREENSHOTS"); dir != "" {
 		if picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(90)); err == nil {
-			_ = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(t.t.Name(), "/", "_")+".jpg"), picture, 0o600)
+			_ = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(t.t.Name(), "/", "_")+".jpg"), picture, 0o600) //nolint:gosec // where the person who runs the test wants it
 		}
 	}
 }
