@@ -11,7 +11,7 @@
 
   // A stream that breaks is opened again by the browser; one that the hub ended (an answer that is no stream) a while later.
   function follow(element) {
-    let source, timer, last = null;
+    let source, timer, last = null, pause = 3000;
     const target = () => find(element.dataset.to) || element;
     const tell = (name, data) => {
       if (!element.isConnected) {
@@ -36,6 +36,7 @@
           try {
             data = JSON.parse(event.data);
           } catch { /* the page is asked for its content anyway */ }
+          pause = 3000;
           tell(name, data);
           if (name === element.dataset.end) {
             source.close();
@@ -46,7 +47,8 @@
       }
       source.addEventListener('error', () => {
         if (source && source.readyState === EventSource.CLOSED) {
-          timer = setTimeout(open, 3000);
+          timer = setTimeout(open, pause);
+          pause = Math.min(2 * pause, 60000); // it may be refused for good
         }
       });
     };
