@@ -197,14 +197,14 @@ func TestABulkThatIsWatchedShowsWhatSQLHas(t *testing.T) {
 	want := gateway.BulkCounts{}
 	for i := range messages {
 		to := fmt.Sprintf("919876%06d", 100_000+i)
-		switch {
-		case i%50 == 10:
+		switch i % 50 {
+		case 10:
 			to = "12025550102" // never reads
 			want[gateway.StatusDelivered]++
-		case i%50 == 20:
+		case 20:
 			to = "12025550101" // is not on WhatsApp
 			want[gateway.StatusFailed]++
-		case i%50 == 30:
+		case 30:
 			to = "12025550103" // is switched off
 			want[gateway.StatusSent]++
 		default:
@@ -243,7 +243,11 @@ func TestABulkThatIsWatchedShowsWhatSQLHas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	counts := stored(t, db, "watched", bulk.ID)
 	if !maps.Equal(counts, want) {
 		t.Errorf("SQL has %v, want %v", counts, want)
