@@ -128,12 +128,14 @@ func (h *Hub) firstKey(ctx context.Context, tenant gateway.Tenant) (string, erro
 	return key, err
 }
 
-// printCurl shows a line that sends a message when pasted.
+// printCurl shows a line that sends a message when pasted, and where the pages are.
 func (h *Hub) printCurl(tenantID, key string) {
 	fmt.Fprintf(h.opts.Stdout, `
 Send a first message:
 
-  curl -i %s/api/%s/message -H 'x-api-key: %s' -H 'Content-Type: application/json' -d '{"to":"919876543210","message":"Hello from WA Pro Hub"}'
+  curl -i %[1]s/api/%[2]s/message -H 'x-api-key: %[3]s' -H 'Content-Type: application/json' -d '{"to":"919876543210","message":"Hello from WA Pro Hub"}'
+
+Or open %[1]s in a browser and sign in with a key.
 
 `, h.localURL(), tenantID, key)
 }
