@@ -23,9 +23,9 @@ import (
 // {now} is the time of the statement, not of its transaction, which may have waited for a lock.
 func postgresDialect() dialect {
 	return dialect{
-		name:    "pgx",
-		folder:  "postgres",
-		goose:   goose.DialectPostgres,
+		name:   "pgx",
+		folder: "postgres",
+		goose:  goose.DialectPostgres,
 		// Transactions of Accept; every other write has one of its own. With more, the messages of many tenants share fewer commits, and each
 		// costs as much as ten messages; with one, whoever holds up a tenant would hold up all.
 		writers: 2,
