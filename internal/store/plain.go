@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/wapro/hub/internal/gateway"
 )
 
@@ -123,7 +125,7 @@ func (s *Store) acceptAtOnce(ctx context.Context, conn *sql.Conn, batch []*job) 
 	missing, err := s.acceptPlain(msgs, func(query string, args ...any) (*sql.Rows, error) { return conn.QueryContext(ctx, query, args...) })
 	switch {
 	case err == nil:
-	case s.d.conflict(err):
+	case s.d.conflict(err), pgconn.SafeToRetry(err): // nothing was carried out, or not even sent
 		return true, err
 	case sqlState(err) == "" || ctx.Err() != nil: // not the server's own refusal: the connection broke, or the time was over
 		return true, errors.Join(fmt.Errorf("commit: %w", err), errUnknown)

@@ -152,6 +152,10 @@ func testBadAcceptFailsAlone(t *testing.T, open Opener) {
 		wg.Go(func() {
 			// A good message before the bad one: it has to go as well.
 			companion := newMessage(w.tenant, gateway.PriorityBulk, 5000+i, w.clock.Now())
+			if i%6 == 4 { // nothing of it can be stored, all of what others have
+				m.TenantKey = w.tenant.Key + 1000 // shares its commits with them
+				companion.TenantKey = m.TenantKey
+			}
 			errs[i] = w.Accept(ctx, []*gateway.Message{companion, m}, idem)
 		})
 	}
@@ -161,7 +165,7 @@ func testBadAcceptFailsAlone(t *testing.T, open Opener) {
 		switch i % 6 {
 		case 1:
 			wantCode(t, err, gateway.CodeConflict)
-		case 2:
+		case 2, 4:
 			wantCode(t, err, gateway.CodeNotFound)
 		case 3:
 			if err == nil || !strings.Contains(err.Error(), "panic") {
