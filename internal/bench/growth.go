@@ -178,7 +178,7 @@ func (b *bench) databaseSize(h *hub) float64 {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // its work is done
 	var size float64
 	if err := db.QueryRowContext(b.Context(), `SELECT pg_database_size(current_database())`).Scan(&size); err != nil {
 		b.Fatal(err)

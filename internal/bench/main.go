@@ -54,8 +54,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	o := options{quick: *quick, n: 600, pairs: 3, many: 20, accept: 3 * time.Second, sessions: 200, window: 30 * time.Second, samples: 100,
-		tenants: []int{1, 10, 100, 1000}, waiting: []int{1000, 10_000, 100_000, 1_000_000}}
+	o := options{
+		quick: *quick, n: 600, pairs: 3, many: 20, accept: 3 * time.Second, sessions: 200, window: 30 * time.Second, samples: 100,
+		tenants: []int{1, 10, 100, 1000}, waiting: []int{1000, 10_000, 100_000, 1_000_000},
+	}
 	if o.quick {
 		o.n, o.pairs, o.accept, o.sessions, o.window, o.samples = 60, 1, time.Second, 20, 10*time.Second, 10
 		o.tenants, o.waiting = o.tenants[:3], o.waiting[:3]
