@@ -11,6 +11,7 @@ var StatusOf = statusOf
 
 // RenderAccepted is the body of the answer to an accepted message, RenderModel what the encoder makes of the model of it.
 func RenderAccepted(m *gateway.Message) string { return string(accepted(m).Body) }
+
 func RenderModel(m *gateway.Message) string {
 	return string(jsonAnswer(http.StatusOK, message(m)).Body)
 }

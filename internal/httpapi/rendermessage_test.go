@@ -19,7 +19,8 @@ func TestAcceptedMessagesAreShownAsTheModelSays(t *testing.T) {
 		"not UTF-8 \xff\xfe", strings.Repeat("long ", 1000),
 	}
 	times := []time.Time{
-		{}, time.Unix(0, 0), time.Unix(1_700_000_000, 120_000_000), time.Unix(1_700_000_000, 123_456_789).In(time.FixedZone("", 3600)),
+		{},
+		time.Unix(0, 0), time.Unix(1_700_000_000, 120_000_000), time.Unix(1_700_000_000, 123_456_789).In(time.FixedZone("", 3600)),
 		time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
 	}
 	compare := func(m *gateway.Message) {
