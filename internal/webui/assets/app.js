@@ -294,6 +294,7 @@
     }
     button.dataset.label ??= button.textContent;
     button.textContent = 'Copied';
+    button.dataset.copied = 'yes';
     clearTimeout(button.copied);
     button.copied = setTimeout(() => { button.textContent = button.dataset.label; }, 2000);
   }
