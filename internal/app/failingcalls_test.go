@@ -53,8 +53,7 @@ func onTheWay() map[string][]callCase {
 		"Release":             on((*failingWorld).scheduled, pair("Release", 0, 2)),
 		// Claim.
 		"Claim":      slices.Concat(pair("Claim", 0, 1), pair("Claim", 0, 3), pair("Claim", 1, 1), pair("Claim", 2, 1)),
-		"Session":    pair("Session", 0, 2),
-		"CheckFence": pair("CheckFence", 0, 2),
+		"CheckFence": on((*failingWorld).dropped, pair("CheckFence", 0, 2)),
 		"Pacing":     pair("Pacing", 0, 1),
 		// Record.
 		"Update":    slices.Concat(pair("Update", 0, 1), pair("Update", 0, 4), pair("Update", 1, 1), pair("Update", 2, 1)),
@@ -94,6 +93,7 @@ func elsewhere() map[string]string {
 		ahead       = "looks recipients up before their turn: what fails is looked up by the send itself (internal/dispatch)"
 		frees       = "makes due what is held: the next sweep asks again, and at its time it is due by itself (internal/relay)"
 		pairs       = "asks whether another number was paired: until it is answered nothing is connected"
+		restricted  = "is asked under a restriction alone: until it is answered the message waits, and costs no attempt (internal/dispatch)"
 		asStranger  = "is asked under a restriction alone: who cannot be looked up waits for its end as a stranger (internal/dispatch)"
 	)
 	return map[string]string{
@@ -106,7 +106,7 @@ func elsewhere() map[string]string {
 		"NextRecipients":  ahead,
 		"Reconsider":      frees,
 		"ReleaseSessions": leaves, "ReleaseSession": leaves, "RetireWorker": leaves,
-		"Shares": shares, "Spare": shares, "KnownContact": asStranger,
+		"Shares": shares, "Spare": shares, "KnownContact": asStranger, "Session": restricted,
 	}
 }
 

@@ -39,6 +39,8 @@ type world struct {
 	send func(context.Context, *gateway.Message) (gateway.Sent, error)
 	sent []string // ids of messages handed to the session
 
+	unread error // of Session
+
 	prepare  func(context.Context) error // nil: succeeds
 	prepared [][]string                  // whom the session was to ask about
 }
@@ -124,6 +126,9 @@ func (w *world) sends() int {
 }
 
 func (w *world) Session(ctx context.Context, tenantKey int64) (gateway.Session, error) {
+	if w.unread != nil {
+		return gateway.Session{}, w.unread
+	}
 	return w.store.Session(ctx, tenantKey)
 }
 

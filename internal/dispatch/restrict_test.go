@@ -234,3 +234,23 @@ func TestARestrictionIsKnownToTheNextProcess(t *testing.T) {
 		t.Fatalf("a message that is held for an IQ 429 says %+v", got.Error)
 	}
 }
+
+// Whom a restriction that cannot be read forbids to write to is not known: the message waits for the database, and pays nothing for it.
+func TestARestrictionThatCannotBeReadLetsMessagesWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	until := w.Now().Add(time.Hour)
+	must(t, w.SetRestriction(t.Context(), w.fence, gateway.Restriction{Kind: gateway.RestrictionFirstContacts, Until: until, Count: gateway.RestrictionFirm}))
+	m := w.accept(alice)
+	w.unread = errBroken
+	if v := w.handle(m); v.Kind != gateway.VerdictGiveBack || w.sends() != 0 {
+		t.Fatalf("verdict %+v after %d sends", v, w.sends())
+	}
+	if got := w.stored(m); got.Attempts != 0 || got.InFlight != "" || got.Status != gateway.StatusSending {
+		t.Fatalf("stored %+v", got)
+	}
+	w.unread = nil
+	if v := w.handle(m); v.Kind != gateway.VerdictRetry || w.sends() != 0 || w.stored(m).Phase != gateway.PhaseHeld {
+		t.Fatalf("verdict %+v after %d sends: %+v", v, w.sends(), w.stored(m))
+	}
+}
