@@ -126,7 +126,8 @@ func (l lanes) Reconsider(fence gateway.Fence) {
 // Close ends consuming and waits for the message in hand, and until it is recorded.
 func (l lanes) Close(tenantKey int64) {
 	l.hub.queue.Close(tenantKey)
-	if err := l.worker.dispatch.Settled(l.hub.background, tenantKey); err != nil {
+	ctx := context.WithoutCancel(l.hub.background) // an orderly stop has ended that already, and must wait all the more
+	if err := l.worker.dispatch.Settled(ctx, tenantKey); err != nil {
 		l.hub.log.Warn("an outcome is not recorded yet", "tenantKey", tenantKey, "error", err)
 	}
 }

@@ -80,8 +80,8 @@ func (s *Server) statsWindow(p spec.GetStatsParams) (gateway.StatsWindow, error)
 				w.Step = time.Duration(seconds) * time.Second
 			}
 		}
-		if err != nil || w.Step < time.Second || w.Step%time.Second != 0 {
-			return refuse("step must be a duration of whole seconds, such as 15m")
+		if err != nil || w.Step < time.Second || w.Step > gateway.MaxStatsSpan || w.Step%time.Second != 0 {
+			return refuse("step must be a duration of whole seconds, such as 15m, of at most 366 days")
 		}
 	}
 	seconds := int64(w.Step / time.Second)

@@ -9,7 +9,7 @@ import (
 
 // A history begins with the acceptance. That follows from the message, and is not stored: a row for each accepted message, its
 // entry in the index and the check of what it refers to took a third of the database's time of an accept. Versions before
-// this one stored it, as number 1.
+// this one stored it, as number 1; a process of theirs that works beside one of this gives that number to what came next.
 
 // firstStatus is how the history of m begins. The messages of a bulk that waits for its time are queued.
 func firstStatus(m *gateway.Message) gateway.Status {
@@ -47,8 +47,8 @@ func (s *Store) Events(ctx context.Context, tenantKey int64, id string) ([]gatew
 	}
 	m.CreatedAt, m.SendAt = fromMicros(created), fromMicros(sendAt)
 	history := make([]gateway.Event, 0, 1+len(list))
-	if list[0].n != 1 {
-		history = append(history, gateway.Event{MessageID: id, TenantKey: tenantKey, Status: firstStatus(&m), At: m.CreatedAt})
+	if first := firstStatus(&m); list[0].n != 1 || list[0].Status != first {
+		history = append(history, gateway.Event{MessageID: id, TenantKey: tenantKey, Status: first, At: m.CreatedAt})
 	}
 	for _, e := range list {
 		if e.n > 0 { // 0: nothing has happened since

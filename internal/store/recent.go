@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ type seenMessage struct {
 
 const (
 	recentMost = 2048            // messages of half a recent
-	recentText = 2048            // bytes of text of a message that is remembered
+	recentText = 2048            // bytes of text of a message that is remembered; longer ones are read again
 	recentFor  = 2 * time.Second // what is looked at for an outcome: the tenant's settings come with the message
 )
 
@@ -169,7 +170,9 @@ func (a *ahead) next(f gateway.Fence, ticket gateway.Ticket, now time.Time) (m g
 	for _, v := range l.list {
 		if v.m.ID == ticket.MessageID {
 			first := l.list[0]
-			l.list = l.list[1:]
+			if l.list = l.list[1:]; len(l.list) == 0 {
+				delete(a.lanes, aheadKey{f.TenantKey, ticket.Lane})
+			}
 			return first.m, first.seen, true
 		}
 	}
@@ -190,6 +193,9 @@ func (a *ahead) put(f gateway.Fence, ticket gateway.Ticket, list []seenMessage, 
 		}
 	}
 	key := aheadKey{f.TenantKey, ticket.Lane}
+	if long := slices.IndexFunc(list, func(v seenMessage) bool { return len(v.m.Text) > recentText }); long >= 0 {
+		list = list[:long]
+	}
 	if len(list) == 0 {
 		delete(a.lanes, key)
 		return

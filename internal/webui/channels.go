@@ -145,6 +145,7 @@ func (v *visit) channels() error {
 	if shown.Page, err = strconv.Atoi(v.r.FormValue("page")); err != nil || shown.Page < 1 {
 		shown.Page = 1
 	}
+	shown.Page = min(shown.Page, len(all)/channelsPerPage+1)
 	from := min((shown.Page-1)*channelsPerPage, len(all))
 	until := min(from+channelsPerPage, len(all))
 	shown.Channels = all[from:until]

@@ -11,15 +11,32 @@
     }
   }
 
+  // Keys of the posts that were not answered yet, by what they said: saying it once more is then the same post, not another.
+  const unanswered = new Map();
+
+  function said(path, sent) {
+    const file = (f) => (f instanceof Blob ? [f.name, f.size, f.lastModified] : f);
+    const body = sent instanceof FormData ? [...sent].map(([name, value]) => [name, file(value)]) : file(sent);
+    return JSON.stringify([path, body]);
+  }
+
+  function newKey() {
+    return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
+  }
+
   // api calls the API as whoever signed in here, or with the key that is given, and returns the decoded answer.
-  async function api(method, path, body, { key, headers, signal, idempotencyKey } = {}) {
+  async function api(method, path, body, { key, headers, signal } = {}) {
     const h = new Headers(headers);
     if (key) h.set('x-api-key', key);
-    if (idempotencyKey) h.set('Idempotency-Key', idempotencyKey);
     let sent = body;
     if (body !== undefined && body !== null && !(body instanceof FormData) && !(body instanceof Blob) && typeof body !== 'string') {
       h.set('Content-Type', 'application/json');
       sent = JSON.stringify(body);
+    }
+    const post = method === 'POST' && !path.endsWith('/preview') ? said(path, sent) : '';
+    if (post) {
+      if (!unanswered.has(post)) unanswered.set(post, newKey());
+      h.set('Idempotency-Key', unanswered.get(post));
     }
     let answer;
     try {
@@ -31,6 +48,7 @@
     const text = await answer.text();
     const json = /[/+]json/.test(answer.headers.get('Content-Type') || '');
     const value = json && text ? JSON.parse(text) : text;
+    if (answer.status < 500 && value.code !== 'idempotency_busy') unanswered.delete(post);
     if (answer.ok) return value;
     if (answer.status === 401 && !key) {
       location.assign('/signin?next=' + encodeURIComponent(location.pathname + location.search));

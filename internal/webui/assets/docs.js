@@ -82,6 +82,7 @@
   const way = ['sending', 'sent', 'delivered', 'read'];
   const ends = ['read', 'failed', 'expired', 'canceled'];
   let running;
+  let posting = false;
 
   function show(message, events) {
     answer.textContent = JSON.stringify(message, null, 2);
@@ -102,13 +103,16 @@
 
   tryIt.addEventListener('submit', async (event) => {
     event.preventDefault();
+    if (posting) return; // clicked twice
     running?.abort();
     running = new AbortController();
     const options = { key: document.getElementById('try-key').value || undefined, signal: running.signal };
     const channel = encodeURIComponent(channelInput.value);
     error.hidden = true;
     try {
-      let message = await hub.api('POST', `/api/${channel}/message`, { to: tryIt.elements.to.value, message: tryIt.elements.message.value }, options);
+      posting = true;
+      let message = await hub.api('POST', `/api/${channel}/message`, { to: tryIt.elements.to.value, message: tryIt.elements.message.value }, options)
+        .finally(() => { posting = false; });
       const path = `/api/${channel}/messages/${encodeURIComponent(message.id)}`;
       result.hidden = false;
       show(message, (await hub.api('GET', path + '/events', undefined, options)).data);
