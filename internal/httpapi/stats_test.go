@@ -62,7 +62,7 @@ func TestStatsAddUpToWhatHappened(t *testing.T) {
 	if s := decode[statsBody](h.do(request{path: "/api/beta/stats", key: h.adminKey}).want(http.StatusOK)); len(s.Data) == 0 || s.Data[len(s.Data)-1].Accepted != 0 {
 		t.Errorf("another tenant's: %+v", s.Data)
 	}
-	for _, query := range []string{"?step=0", "?step=1500ms", "?step=1s", "?step=soon", "?from=2020-01-01T00:00:00Z", "?from=2030-01-01T00:00:00Z&until=2029-01-01T00:00:00Z", "?form=x", "?from=yesterday"} {
+	for _, query := range []string{"?step=0", "?step=1500ms", "?step=1s", "?step=soon", "?step=2562047h", "?step=100000h", "?from=2020-01-01T00:00:00Z", "?from=2030-01-01T00:00:00Z&until=2029-01-01T00:00:00Z", "?form=x", "?from=yesterday"} {
 		h.do(request{path: "/api/algo/stats" + query}).refused(http.StatusUnprocessableEntity, gateway.CodeInvalidParameter, "")
 	}
 }

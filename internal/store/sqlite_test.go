@@ -174,3 +174,27 @@ func TestInterruptedDeletionIsFinishedAtTheNextOpening(t *testing.T) {
 		t.Fatalf("%d rows are left, %v", rows, err)
 	}
 }
+
+// A process of an older version that works beside one of this stores what comes after the acceptance as number 1: the history begins with
+// the acceptance all the same.
+func TestHistoriesOfAMixedHubAreWhole(t *testing.T) {
+	t.Parallel()
+	s := open(t, "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{})
+	tenant, err := s.CreateTenant(t.Context(), "algo", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := message(tenant, 1)
+	accept(t, s, m)
+	_, err = s.Writer().ExecContext(t.Context(), `INSERT INTO message_events (message_id, n, status, at, detail) VALUES ($1, 1, 'sending', 7, '')`, m.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	history, err := s.Events(t.Context(), tenant.Key, m.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(history) != 2 || history[0].Status != gateway.StatusQueued || history[1].Status != gateway.StatusSending {
+		t.Errorf("the history is %+v", history)
+	}
+}
