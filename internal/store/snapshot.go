@@ -27,7 +27,7 @@ func Snapshot(ctx context.Context, path, into string, empty ...string) (err erro
 	}
 	if err := on(into, func(db *sql.DB) error {
 		for _, table := range empty {
-			if _, err := db.ExecContext(ctx, `DELETE FROM "`+strings.ReplaceAll(table, `"`, `""`)+`"`); err != nil {
+			if _, err := db.ExecContext(ctx, `DELETE FROM "`+strings.ReplaceAll(table, `"`, `""`)+`"`); err != nil { //nolint:gosec // a quoted name
 				return err
 			}
 		}
@@ -53,7 +53,7 @@ func on(path string, do func(*sql.DB) error) (err error) {
 
 // flush puts a file on disk.
 func flush(path string) (err error) {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	file, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // what the operator names
 	if err != nil {
 		return err
 	}
