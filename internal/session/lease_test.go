@@ -129,13 +129,13 @@ func TestEmbeddedHubKeepsItsSessionsWhileTheDatabaseFails(t *testing.T) {
 	flaky := &flakyStore{}
 	b := newBench(t, jid, func(d *session.Deps) {
 		flaky.Store, d.Store = d.Store, flaky
-		d.LeaseTTL, d.Embedded = 2*time.Second, true
+		d.LeaseTTL, d.Embedded = 6*time.Second, true // a busy machine must renew it in time before
 	})
 	b.start()
 	c := b.client()
 	b.state(gateway.SessionOnline, gateway.ReasonConnected)
 	flaky.down.Store(true)
-	quiet := time.NewTimer(1800 * time.Millisecond) // a worker among others would have let go after two thirds
+	quiet := time.NewTimer(5 * time.Second) // a worker among others would have let go after two thirds
 	defer quiet.Stop()
 	select {
 	case <-c.gone:

@@ -29,7 +29,7 @@ func (s *Sandbox) EnterCode(code, number string, want int) {
 	s.client.JSON(s.t, http.MethodPost, "/sandbox/pair", map[string]string{"code": code, "number": number}, want, nil)
 }
 
-// WithCodeLifetime shortens how long a code to be entered is valid.
-func WithCodeLifetime(d time.Duration) Option {
-	return func(w *World) { w.options.PairTimings = wa.PairTimings{FirstCode: d, NextCodes: time.Millisecond} }
+// WithCodeLifetimes shortens how long the first code of a pairing is valid, and how long each after it.
+func WithCodeLifetimes(first, next time.Duration) Option {
+	return func(w *World) { w.options.PairTimings = wa.PairTimings{FirstCode: first, NextCodes: next} }
 }
