@@ -57,6 +57,17 @@ func (s *Store) write(ctx context.Context, what string, do func(*tx) error) erro
 	if s.d.writers == 1 {
 		return s.writeShared(ctx, s.queues[0], what, &job{do: do})
 	}
+	return s.onConn(ctx, what, func(ctx context.Context, conn *sql.Conn) error {
+		j := &job{do: do}
+		if err := s.transact(context.WithoutCancel(ctx), conn, []*job{j}); err != nil && j.err == nil {
+			j.err = err
+		}
+		return s.outcome(what, j)
+	})
+}
+
+// onConn runs do with a connection, and keeps the store from being closed meanwhile.
+func (s *Store) onConn(ctx context.Context, what string, do func(context.Context, *sql.Conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -67,18 +78,16 @@ func (s *Store) write(ctx context.Context, what string, do func(*tx) error) erro
 		return s.wrap(what, errNoTurn)
 	default:
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, maxTurn, errNoTurn)
+	wait, cancel := context.WithTimeoutCause(ctx, maxTurn, errNoTurn)
 	defer cancel()
-	conn, err := s.connect(ctx)
+	conn, err := s.connect(wait)
 	if err != nil {
 		return s.wrap(what, err)
 	}
 	defer conn.Close() //nolint:errcheck // gives the connection back
-	j := &job{do: do}
-	if err := s.transact(context.WithoutCancel(ctx), conn, []*job{j}); err != nil && j.err == nil {
-		j.err = err
-	}
-	return s.outcome(what, j)
+	ctx, end := context.WithTimeoutCause(ctx, maxTransact, errNoTurn)
+	defer end()
+	return do(ctx, conn)
 }
 
 // writeShared is write together with other writes that wait in q at the same time.

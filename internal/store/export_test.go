@@ -13,6 +13,9 @@ import (
 // SelectClaimable is the statement of every claim, without its lock.
 func SelectClaimable() string { return sqliteDialect().sql(selectClaimable) }
 
+// FirstContacts is which messages count as first contacts; $1 is the tenant's key, $2 since when.
+const FirstContacts = firstContacts
+
 // SelectAhead is the statement of a quick claim; its last arguments are of the lease.
 func SelectAhead() string { return postgresDialect().sql(selectAhead) }
 

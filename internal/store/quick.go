@@ -290,27 +290,3 @@ func (s *Store) put(ctx context.Context, what, statement string, args []any) (wr
 	})
 	return wrote, err
 }
-
-// onConn runs do with a connection, and keeps the store from being closed meanwhile.
-func (s *Store) onConn(ctx context.Context, what string, do func(context.Context, *sql.Conn) error) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	s.gate.RLock()
-	defer s.gate.RUnlock()
-	select {
-	case <-s.closed:
-		return s.wrap(what, errNoTurn)
-	default:
-	}
-	wait, cancel := context.WithTimeoutCause(ctx, maxTurn, errNoTurn)
-	defer cancel()
-	conn, err := s.connect(wait)
-	if err != nil {
-		return s.wrap(what, err)
-	}
-	defer conn.Close() //nolint:errcheck // gives the connection back
-	ctx, end := context.WithTimeoutCause(ctx, maxTransact, errNoTurn)
-	defer end()
-	return do(ctx, conn)
-}
