@@ -194,9 +194,10 @@ type brokenLedger struct {
 	*ledger.Ledger
 	mu       sync.Mutex
 	failures int
-	persist  bool // the outcome is written although an error is returned
-	panics   bool // the next claim panics
-	alone    bool // the next claim of one that must be alone
+	persist  bool   // the outcome is written although an error is returned
+	broke    func() // called at each failure; nil: nothing
+	panics   bool   // the next claim panics
+	alone    bool   // the next claim of one that must be alone
 }
 
 var errBroken = errors.New("the database does not answer")
@@ -238,6 +239,9 @@ func (l *brokenLedger) Record(ctx context.Context, f gateway.Fence, id string, o
 	broken, persist := l.failures > 0, l.persist
 	if broken {
 		l.failures--
+		if l.broke != nil {
+			l.broke()
+		}
 	}
 	l.mu.Unlock()
 	if broken && !persist {
