@@ -82,6 +82,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 			`DELETE FROM sessions WHERE tenant_key = $1`, // first: a command cannot be added without it
 			`DELETE FROM commands WHERE tenant_key = $1`,
 			`DELETE FROM opt_outs WHERE tenant_key = $1`,
+			`DELETE FROM event_streams WHERE tenant_key = $1`, // nothing more is told from here on
 			`DELETE FROM api_keys WHERE tenant_key = $1`,
 			`DELETE FROM idempotency WHERE tenant_key = $1`,
 		} {
@@ -136,8 +137,13 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 			if err != nil || n > 0 {
 				return err
 			}
+			n, err = tx.exec(`DELETE FROM events WHERE tenant_key = $1 AND pos IN (SELECT pos FROM events WHERE tenant_key = $1 LIMIT $2)`, key, purgeChunk)
+			if err != nil || n > 0 {
+				return err
+			}
 			left = false
 			for _, query := range []string{
+				`DELETE FROM event_outbox WHERE tenant_key = $1`,
 				`DELETE FROM bulks WHERE tenant_key = $1`,
 				`DELETE FROM uploads WHERE tenant_key = $1`,
 				`DELETE FROM opt_outs WHERE tenant_key = $1`, // of a version that did not lock the tenant to add some

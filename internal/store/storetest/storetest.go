@@ -51,6 +51,8 @@ func Run(t *testing.T, open Opener) {
 		{"InFlightElsewhere", testInFlightElsewhere},
 		{"OptOutsAreKeptPerTenant", testOptOuts},
 		{"WebSessionsEndWithTheirKey", testWebSessions},
+		{"EventsAreToldToWhoListens", testEvents},
+		{"EventsComeInOrderAndByKind", testEventOrder},
 		{"AheadCountsWhatGoesBefore", testAhead},
 		{"StatsTellWhatHappenedWhen", testStats},
 		{"NextRecipientsComeInOrder", testNextRecipients},

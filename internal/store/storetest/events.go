@@ -1,0 +1,151 @@
+package storetest
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+// settle gives all events of a tenant their place and returns them.
+func (w *world) settle(key int64) []gateway.Notice {
+	w.t.Helper()
+	for more := true; more; {
+		var err error
+		more, err = w.SettleEvents(w.t.Context(), key)
+		must(w.t, err)
+	}
+	list, err := w.Notices(w.t.Context(), key, 0, nil, 500)
+	must(w.t, err)
+	return list
+}
+
+// fail takes one message through an attempt that fails for good.
+func (w *world) fail(f gateway.Fence, m *gateway.Message, code gateway.Code) {
+	w.t.Helper()
+	if w.claim(f, m) == nil {
+		w.t.Fatalf("%s was not to be had", m.ID)
+	}
+	_, err := w.Update(w.t.Context(), m.TenantKey, m.ID, nil, apply(w.clock.Now(), f.Owner,
+		gateway.Outcome{Kind: gateway.OutcomePermanent, Failure: gateway.Failure{Code: code, Message: "It failed."}}))
+	must(w.t, err)
+}
+
+func kinds(list []gateway.Notice) (out []string) {
+	for _, n := range list {
+		out = append(out, string(n.Kind))
+	}
+	return out
+}
+
+func testEvents(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx, key := t.Context(), w.tenant.Key
+	other := w.newTenant("beta")
+	f := w.lease("w1", time.Hour)
+	before := w.accept(gateway.PriorityNormal, 1)[0]
+	w.fail(f, before, gateway.CodeNotOnWhatsApp)
+	if list := w.settle(key); len(list) != 0 {
+		t.Fatalf("nobody listens, and is told %v", kinds(list))
+	}
+
+	must(t, w.Listen(ctx, key))
+	must(t, w.Listen(ctx, key)) // once more changes nothing
+	m := w.message(w.tenant, gateway.PriorityNormal)
+	m.Reference = "order-7"
+	must(t, w.Accept(ctx, []*gateway.Message{m}, nil))
+	if list, err := w.UnsettledTenants(ctx); err != nil || len(list) != 0 {
+		t.Errorf("to accept is no event: %v, %v", list, err)
+	}
+	w.fail(f, m, gateway.CodeNotOnWhatsApp)
+	_, err := w.UpdateSession(ctx, f, func(s *gateway.Session) {
+		s.State, s.Reason, s.JID = gateway.SessionOnline, gateway.ReasonConnected, "15550001111:3@s.whatsapp.net"
+	})
+	must(t, err)
+	_, err = w.UpdateSession(ctx, f, func(s *gateway.Session) { s.LID = "7@lid" }) // the state stays
+	must(t, err)
+	if list, err := w.UnsettledTenants(ctx); err != nil || !slices.Equal(list, []int64{key}) {
+		t.Errorf("events wait of %v, %v", list, err)
+	}
+	list := w.settle(key)
+	if got := kinds(list); !slices.Equal(got, []string{"message.sending", "message.failed", "session.online"}) {
+		t.Fatalf("told of %v", got)
+	}
+	var data map[string]any
+	must(t, json.Unmarshal(list[1].Data, &data))
+	if data["messageId"] != m.ID || data["reference"] != "order-7" || data["status"] != "failed" || fmt.Sprint(data["error"]) != "map[code:not_on_whatsapp]" {
+		t.Errorf("the failure is told as %s", list[1].Data)
+	}
+	data = nil
+	must(t, json.Unmarshal(list[2].Data, &data))
+	if data["state"] != "online" || data["number"] != "15550001111" {
+		t.Errorf("the session is told as %s", list[2].Data)
+	}
+	again := w.settle(key)
+	for i, n := range again {
+		if pos, err := gateway.NoticePos(n.ID); err != nil || pos != int64(i+1) || n.Pos != pos || n.TenantID != "algo" || n.ID != list[i].ID {
+			t.Errorf("event %d is %+v, %v", i, n, err)
+		}
+	}
+	if list, err := w.UnsettledTenants(ctx); err != nil || len(list) != 0 {
+		t.Errorf("still waiting: %v, %v", list, err)
+	}
+	if list := w.settle(other.Key); len(list) != 0 {
+		t.Errorf("another tenant is told %v", kinds(list))
+	}
+
+	must(t, w.DeleteTenant(ctx, "algo"))
+	if list, err := w.Notices(ctx, key, 0, nil, 10); err != nil || len(list) != 0 {
+		t.Errorf("after the tenant is gone: %v, %v", kinds(list), err)
+	}
+	wantCode(t, w.Listen(ctx, key), gateway.CodeNotFound)
+}
+
+func testEventOrder(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx, key := t.Context(), w.tenant.Key
+	must(t, w.Listen(ctx, key))
+	f := w.lease("w1", time.Hour)
+	const messages = 300 // two events each: more than one batch
+	for _, m := range w.accept(gateway.PriorityNormal, messages) {
+		w.fail(f, m, gateway.CodeTimeout)
+	}
+	more, err := w.SettleEvents(ctx, key)
+	must(t, err)
+	if !more {
+		t.Error("all were settled at once")
+	}
+	w.settle(key)
+	state := map[string]string{}
+	count, after := 0, int64(0)
+	for {
+		page, err := w.Notices(ctx, key, after, []string{"message.*"}, 64)
+		must(t, err)
+		if len(page) == 0 {
+			break
+		}
+		for _, n := range page {
+			if n.Pos != after+1 {
+				t.Fatalf("event %d follows %d", n.Pos, after)
+			}
+			after = n.Pos
+			count++
+			if was := state[n.Subject]; n.Kind == "message.failed" && was != "message.sending" {
+				t.Errorf("%s failed after %q", n.Subject, was)
+			}
+			state[n.Subject] = string(n.Kind)
+		}
+	}
+	if count != 2*messages {
+		t.Errorf("%d events", count)
+	}
+	for filter, want := range map[string]int{"message.failed": messages, "session.*": 0, "message.failed session.*": messages, "*": 500, "message.sent": 0} {
+		if page, err := w.Notices(ctx, key, 0, strings.Fields(filter), 1000); err != nil || len(page) != want {
+			t.Errorf("%s finds %d, %v", filter, len(page), err)
+		}
+	}
+}
