@@ -36,6 +36,15 @@ func (p Program) backup(ctx context.Context, dir string) int {
 	if err := store.Snapshot(ctx, cfg.SQLitePath(), filepath.Join(dir, "hub.db"), wa.Ratchets()...); err != nil {
 		return p.refuse("%v", err)
 	}
+	// Without it the secrets in the copy could not be read. The copy holds WhatsApp's keys anyhow.
+	switch key, err := os.ReadFile(filepath.Join(cfg.DataDir(), masterKeyFile)); {
+	case err == nil:
+		if err := writeOnce(filepath.Join(dir, masterKeyFile), string(key)); err != nil {
+			return p.refuse("%v", err)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return p.refuse("%v", err)
+	}
 	// After the database: the files of all messages in the copy were there before it was made.
 	files, err := copyMedia(ctx, cfg.BlobDir(), filepath.Join(dir, "media"))
 	if err != nil {

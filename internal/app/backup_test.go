@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,11 @@ func TestRestoredBackupGoesOn(t *testing.T) {
 			func(t *testing.T, url, media, to string) string {
 				t.Helper()
 				run(t, []string{"DATABASE_URL=" + url, "BLOB_URL=file://" + media}, testkit.Binary(t, "api"), "backup", to)
+				if made, err := os.ReadFile(filepath.Join(filepath.Dir(media), "master.key")); err != nil {
+					t.Error(err)
+				} else if kept, err := os.ReadFile(filepath.Join(to, "master.key")); err != nil || string(kept) != string(made) {
+					t.Errorf("the copy has not the hub's master key: %v", err)
+				}
 				return "sqlite://" + filepath.Join(to, "hub.db")
 			},
 		},

@@ -61,7 +61,7 @@ func startCluster(t *testing.T, more ...string) *cluster {
 			value = servers[u.Host]
 		}
 		value = strings.Replace(value, "file:///data", "file://"+data, 1)
-		return name + "=" + strings.Replace(value, "${ADMIN_API_KEY:-}", testkit.AdminKey, 1)
+		return name + "=" + strings.NewReplacer("${ADMIN_API_KEY:-}", testkit.AdminKey, "${MASTER_KEY:-}", testkit.MasterKey).Replace(value)
 	}
 	c := &cluster{
 		Simulator: testkit.StartSimulator(t), database: servers["postgres:5432"], redis: redis,

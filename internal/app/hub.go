@@ -21,11 +21,13 @@ import (
 
 	"github.com/wapro/hub/internal/bulk"
 	"github.com/wapro/hub/internal/config"
+	"github.com/wapro/hub/internal/egress"
 	"github.com/wapro/hub/internal/intake"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/media"
 	"github.com/wapro/hub/internal/queue"
 	"github.com/wapro/hub/internal/queue/embedded"
+	"github.com/wapro/hub/internal/secret"
 	"github.com/wapro/hub/internal/store"
 	"github.com/wapro/hub/internal/wa"
 	"github.com/wapro/hub/internal/wasim"
@@ -57,7 +59,9 @@ type Hub struct {
 	instance string // names this process as an owner of leases
 
 	store     *store.Store
-	database  Database // what the rooms see of store
+	database  Database    // what the rooms see of store
+	secrets   *secret.Box // nil: there is no master key
+	egress    *egress.Guard
 	blobs     *media.Store
 	redis     redis.UniversalClient
 	queue     *queue.Queue
@@ -99,6 +103,7 @@ const (
 func Start(ctx context.Context, process config.Process, cfg config.Config, opts Options) (_ *Hub, err error) {
 	panics := newPanicCounter()
 	h := &Hub{cfg: cfg, opts: opts, log: countPanics(opts.Log, panics), panics: panics, instance: uuid.NewString(), failed: make(chan error, 8)}
+	h.egress = egress.New(*cfg.EgressAllowPrivate)
 	h.background, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -118,6 +123,7 @@ func Start(ctx context.Context, process config.Process, cfg config.Config, opts 
 	}{
 		{"lock the data folder", true, h.lockData},
 		{"open the database", true, h.openStore},
+		{"open the secrets", true, h.openSecrets},
 		{"open the blob store", true, h.openBlobs},
 		{"open the queue", true, h.openQueue},
 		{"open the bulk sends", true, h.openBulks},

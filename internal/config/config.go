@@ -17,6 +17,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/secret"
 )
 
 // Process is the kind of process that is configured; some defaults and rules differ.
@@ -55,6 +56,8 @@ type Config struct {
 	SimulatorAddr      string        `env:"SIMULATOR_ADDR" envDefault:"127.0.0.1:3443"`
 	WhatsAppVersion    string        `env:"WHATSAPP_VERSION"`
 	EgressAllowPrivate *bool         `env:"EGRESS_ALLOW_PRIVATE"`
+	MasterKey          string        `env:"MASTER_KEY"`
+	MasterKeyPrevious  string        `env:"MASTER_KEY_PREVIOUS"`
 	LeaseTTL           time.Duration `env:"LEASE_TTL" envDefault:"15s"`
 	MediaInflightBytes int64         `env:"MEDIA_INFLIGHT_BYTES" envDefault:"268435456"`
 	LogLevel           string        `env:"LOG_LEVEL" envDefault:"info"`
@@ -83,6 +86,40 @@ func (c Config) RootKey() [32]byte {
 		copy(key[:], raw)
 	}
 	return key
+}
+
+// MasterKeys are MASTER_KEY and MASTER_KEY_PREVIOUS read; the first is the current one. None: MASTER_KEY is unset.
+func (c Config) MasterKeys() []secret.Key {
+	keys, err := c.readMasterKeys()
+	if err != nil {
+		return nil // refused when the settings were read
+	}
+	return keys
+}
+
+func (c Config) readMasterKeys() ([]secret.Key, error) {
+	if c.MasterKey == "" {
+		if c.MasterKeyPrevious != "" {
+			return nil, errors.New("MASTER_KEY_PREVIOUS needs MASTER_KEY")
+		}
+		return nil, nil
+	}
+	current, err := secret.ParseKey(c.MasterKey)
+	if err != nil {
+		return nil, fmt.Errorf("MASTER_KEY: %w", err)
+	}
+	keys := []secret.Key{current}
+	for text := range strings.SplitSeq(c.MasterKeyPrevious, ",") {
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		key, err := secret.ParseKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("MASTER_KEY_PREVIOUS: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // SQLite reports whether the database is a file of this host, not a Postgres that any host may share.
@@ -246,6 +283,9 @@ func (c Config) validate(p Process) error {
 	}
 	if c.AdminAPIKey != "" && c.AdminAPIKey == c.BootstrapAPIKey {
 		bad("ADMIN_API_KEY and BOOTSTRAP_API_KEY must differ")
+	}
+	if _, err := c.readMasterKeys(); err != nil {
+		bad("%w", err)
 	}
 	if c.LeaseTTL < time.Second || c.LeaseTTL > 10*time.Minute {
 		bad("LEASE_TTL must be between 1s and 10m")

@@ -134,3 +134,25 @@ func TestShortKeysAreNamed(t *testing.T) {
 		t.Errorf("got %v", weak)
 	}
 }
+
+func TestMasterKeysAreReadAndNeverShown(t *testing.T) {
+	t.Parallel()
+	current, old := strings.Repeat("ab", 32), strings.Repeat("cd", 32)
+	c, err := config.Load(config.ProcessAPI, []string{"MASTER_KEY=" + current, "MASTER_KEY_PREVIOUS=" + old + ", " + strings.Repeat("ef", 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys := c.MasterKeys(); len(keys) != 3 || keys[0][0] != 0xab || keys[1][0] != 0xcd || keys[2][0] != 0xef {
+		t.Errorf("%d keys", len(keys))
+	}
+	if strings.Contains(c.LogValue().String(), current) {
+		t.Error("the log value shows the key")
+	}
+	for _, environ := range [][]string{
+		{"MASTER_KEY=short"}, {"MASTER_KEY=" + current + "00"}, {"MASTER_KEY_PREVIOUS=" + old}, {"MASTER_KEY=" + current, "MASTER_KEY_PREVIOUS=x," + old},
+	} {
+		if _, err := config.Load(config.ProcessAPI, environ); err == nil || !strings.Contains(err.Error(), "MASTER_KEY") || strings.Contains(err.Error(), current) {
+			t.Errorf("%d settings: %v", len(environ), err)
+		}
+	}
+}

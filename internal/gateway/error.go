@@ -43,6 +43,7 @@ const (
 	CodeRateLimited        Code = "rate_limited"         // 429, see Retry-After
 	CodeTooManyWaiters     Code = "too_many_waiters"     // too many requests wait with ?wait=
 	CodeUnavailable        Code = "unavailable"          // the database does not answer
+	CodeMasterKeyMissing   Code = "master_key_missing"   // a secret would have to be kept, and there is no MASTER_KEY
 	CodeNotImplemented     Code = "not_implemented"      // a documented route or field that is not built yet
 	CodeInternal           Code = "internal"             // our fault; the log has the request id
 )

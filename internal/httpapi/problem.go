@@ -57,7 +57,7 @@ func statusOf(code gateway.Code) (status int, ok bool) {
 		return http.StatusTooManyRequests, true
 	case gateway.CodeNotImplemented:
 		return http.StatusNotImplemented, true
-	case gateway.CodeMediaBusy, gateway.CodeTooManyWaiters, gateway.CodeUnavailable:
+	case gateway.CodeMediaBusy, gateway.CodeTooManyWaiters, gateway.CodeUnavailable, gateway.CodeMasterKeyMissing:
 		return http.StatusServiceUnavailable, true
 	case gateway.CodeInternal:
 		return http.StatusInternalServerError, true

@@ -9,6 +9,7 @@ import (
 const (
 	AdminKey  = "admin-key-of-this-test-hub"
 	TenantKey = "tenant-key-of-this-test-hub"
+	MasterKey = "bWFzdGVyIGtleSBvZiB0aGUgaHVicyBvZiB0ZXN0cyA=" // of those on Postgres; on SQLite they make their own
 )
 
 // Simulator is `api simulator` in a process of its own.

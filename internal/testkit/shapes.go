@@ -27,7 +27,7 @@ func Embedded() Shape {
 // Cluster is two APIs and two workers on Postgres and Redis, with the simulator as a program of its own.
 func Cluster() Shape {
 	return Shape{Name: "postgres and redis", apis: 2, workers: 2, simulatorProcess: true, environ: func(t testing.TB, _ string) []string {
-		return []string{"DATABASE_URL=" + services.Postgres(t), "REDIS_URL=" + services.Redis(t)}
+		return []string{"DATABASE_URL=" + services.Postgres(t), "REDIS_URL=" + services.Redis(t), "MASTER_KEY=" + MasterKey}
 	}}
 }
 
