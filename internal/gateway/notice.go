@@ -59,7 +59,7 @@ type Notice struct {
 	ID        string // NoticeID
 	TenantKey int64
 	TenantID  string
-	Pos       int64 // 1, 2, 3 ... of the tenant
+	Pos       int64 // its place among the tenant's, without gaps
 	Kind      EventKind
 	Subject   string // of one subject, the next is delivered after the one before
 	At        time.Time
@@ -137,6 +137,14 @@ func BulkNotice(id, name string, status BulkStatus, reason string) json.RawMessa
 		Name   *string    `json:"name"`
 		Reason *string    `json:"reason"`
 	}{id, status, textOrNull(name), textOrNull(reason)})
+}
+
+// WebhookNotice is the data of a test.
+func WebhookNotice(id string) json.RawMessage {
+	return noticeData(struct {
+		WebhookID string `json:"webhookId"`
+		Message   string `json:"message"`
+	}{id, "This is a test. Answer it with any 2xx."})
 }
 
 func noticeData(v any) json.RawMessage {

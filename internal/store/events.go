@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +37,8 @@ func (t *tx) listen(tenantKey int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(t.s.d.sql(`INSERT INTO event_streams (tenant_key, since, heard_at) VALUES ($1, {now}, {now})
+	// The first place is a time, so that a stream that was ended and begins anew goes on behind the places that its readers know.
+	_, err = t.exec(t.s.d.sql(`INSERT INTO event_streams (tenant_key, since, heard_at, last_pos) VALUES ($1, {now}, {now}, {now})
 		ON CONFLICT (tenant_key) DO UPDATE SET heard_at = excluded.heard_at`), tenantKey)
 	return err
 }
@@ -61,7 +64,8 @@ func (s *Store) UnsettledTenants(ctx context.Context) ([]int64, error) {
 	return list, nil
 }
 
-// SettleEvents gives the next events of a tenant their place in its stream, SettleBatch at most, in the order in which they were written. more
+// SettleEvents gives the next events of a tenant their place in its stream and hands them to its webhooks, SettleBatch at most, in the order in which
+// they were written. more
 // tells that others wait. What a transaction in progress writes gets a later place; of one message, no event can come before one
 // that happened before: its row was locked until that was committed.
 func (s *Store) SettleEvents(ctx context.Context, tenantKey int64) (more bool, err error) {
@@ -98,6 +102,9 @@ func (s *Store) SettleEvents(ctx context.Context, tenantKey int64) (more bool, e
 			}
 		}
 		if err := t.storeNotices(notices); err != nil {
+			return err
+		}
+		if err := t.fanOut(tenantKey, notices); err != nil {
 			return err
 		}
 		_, err = t.exec(`UPDATE event_streams SET last_pos = $1 WHERE tenant_key = $2`, last, tenantKey)
@@ -208,25 +215,21 @@ func scanNotice(row scanner) (n gateway.Notice, err error) {
 	return n, err
 }
 
-// eventFilter is the condition of filters on the kind of an event, with its arguments behind args.
+// eventFilter is the condition of filters on the kind of an event, with its arguments behind args. The last is repeated up to a power of two, so
+// that there are few such statements.
 func eventFilter(filters []string, args []any) (string, []any) {
-	var kinds []string
-	for _, f := range filters {
-		family, all := strings.CutSuffix(f, ".*")
-		switch {
-		case f == "*":
-			return "", args
-		case all:
-			args = append(args, family+".", family+"/") // what follows the point
-			n := len(args)
-			kinds = append(kinds, `e.kind > $`+strconv.Itoa(n-1)+` AND e.kind < $`+strconv.Itoa(n))
-		default:
-			args = append(args, f)
-			kinds = append(kinds, `e.kind = $`+strconv.Itoa(len(args)))
-		}
-	}
-	if kinds == nil {
+	if len(filters) == 0 || slices.Contains(filters, "*") {
 		return "", args
+	}
+	var kinds []string
+	for i := range 1 << bits.Len(uint(len(filters)-1)) {
+		from := filters[min(i, len(filters)-1)]
+		until := from
+		if family, all := strings.CutSuffix(from, ".*"); all {
+			from, until = family+".", family+"/" // what follows the point
+		}
+		args = append(args, from, until)
+		kinds = append(kinds, `e.kind >= $`+strconv.Itoa(len(args)-1)+` AND e.kind <= $`+strconv.Itoa(len(args)))
 	}
 	return ` AND (` + strings.Join(kinds, " OR ") + `)`, args
 }

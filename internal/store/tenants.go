@@ -83,6 +83,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 			`DELETE FROM commands WHERE tenant_key = $1`,
 			`DELETE FROM opt_outs WHERE tenant_key = $1`,
 			`DELETE FROM event_streams WHERE tenant_key = $1`, // nothing more is told from here on
+			`DELETE FROM webhook_endpoints WHERE tenant_key = $1`,
 			`DELETE FROM api_keys WHERE tenant_key = $1`,
 			`DELETE FROM idempotency WHERE tenant_key = $1`,
 		} {

@@ -87,7 +87,7 @@ func testEvents(t *testing.T, open Opener) {
 	}
 	again := w.settle(key)
 	for i, n := range again {
-		if pos, err := gateway.NoticePos(n.ID); err != nil || pos != int64(i+1) || n.Pos != pos || n.TenantID != "algo" || n.ID != list[i].ID {
+		if pos, err := gateway.NoticePos(n.ID); err != nil || pos != list[0].Pos+int64(i) || n.Pos != pos || n.TenantID != "algo" || n.ID != list[i].ID {
 			t.Errorf("event %d is %+v, %v", i, n, err)
 		}
 	}
@@ -129,7 +129,7 @@ func testEventOrder(t *testing.T, open Opener) {
 			break
 		}
 		for _, n := range page {
-			if n.Pos != after+1 {
+			if count > 0 && n.Pos != after+1 {
 				t.Fatalf("event %d follows %d", n.Pos, after)
 			}
 			after = n.Pos

@@ -4,7 +4,7 @@ CREATE TABLE event_streams (
     tenant_key BIGINT NOT NULL PRIMARY KEY REFERENCES tenants,
     since      BIGINT NOT NULL,
     heard_at   BIGINT NOT NULL,           -- when it was last asked for, by the database's clock
-    last_pos   BIGINT NOT NULL DEFAULT 0  -- of events
+    last_pos   BIGINT NOT NULL             -- of events
 );
 
 -- What has happened, written in the transaction of the change, until it has its place in events. docs/decisions/0016.
@@ -22,7 +22,7 @@ CREATE INDEX event_outbox_tenant ON event_outbox (tenant_key, seq);
 
 CREATE TABLE events (
     tenant_key BIGINT NOT NULL,
-    pos        BIGINT NOT NULL, -- 1, 2, 3 ... of the tenant
+    pos        BIGINT NOT NULL, -- from that of event_streams on, without gaps
     id         TEXT   NOT NULL,
     kind       TEXT   NOT NULL COLLATE "C",
     subject    TEXT   NOT NULL COLLATE "C",

@@ -4,7 +4,7 @@ CREATE TABLE event_streams (
     tenant_key INTEGER NOT NULL PRIMARY KEY REFERENCES tenants,
     since      INTEGER NOT NULL,
     heard_at   INTEGER NOT NULL,           -- when it was last asked for, by the database's clock
-    last_pos   INTEGER NOT NULL DEFAULT 0  -- of events
+    last_pos   INTEGER NOT NULL             -- of events
 );
 
 -- What has happened, written in the transaction of the change, until it has its place in events. docs/decisions/0016.
@@ -22,7 +22,7 @@ CREATE INDEX event_outbox_tenant ON event_outbox (tenant_key, seq);
 
 CREATE TABLE events (
     tenant_key INTEGER NOT NULL,
-    pos        INTEGER NOT NULL, -- 1, 2, 3 ... of the tenant
+    pos        INTEGER NOT NULL, -- from that of event_streams on, without gaps
     id         TEXT    NOT NULL,
     kind       TEXT    NOT NULL,
     subject    TEXT    NOT NULL,

@@ -1,0 +1,253 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+)
+
+const (
+	webhookColumns = `id, tenant_key, url, events, secret, old_secret, old_until, status, reason, since, created_at, failures, failing_since, rest_until`
+	selectWebhook  = `SELECT ` + webhookColumns + `,
+		(SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = webhook_endpoints.id LIMIT 10001) waiting) FROM webhook_endpoints `
+)
+
+func scanWebhook(row scanner) (w gateway.Webhook, err error) {
+	var events string
+	var old, since, created, failing, rest int64
+	err = row.Scan(&w.ID, &w.TenantKey, &w.URL, &events, &w.Secret, &w.OldSecret, &old, &w.Status, &w.Reason, &since, &created,
+		&w.Failures, &failing, &rest, &w.Waiting)
+	w.Events = strings.Fields(events)
+	w.OldUntil, w.Since, w.CreatedAt, w.FailingSince, w.RestUntil = fromMicros(old), fromMicros(since), fromMicros(created), fromMicros(failing), fromMicros(rest)
+	return w, err
+}
+
+// CreateWebhook stores a webhook, whose tenant listens to its events from now on. CodeConflict: it has gateway.MaxWebhooks already;
+// CodeNotFound: there is no such tenant.
+func (s *Store) CreateWebhook(ctx context.Context, w gateway.Webhook) error {
+	return s.write(ctx, "create a webhook", func(t *tx) error {
+		if err := t.listen(w.TenantKey); err != nil {
+			return err
+		}
+		var n int // the row of the stream is locked by now
+		if err := t.row(`SELECT COUNT(*) FROM webhook_endpoints WHERE tenant_key = $1`, w.TenantKey).Scan(&n); err != nil {
+			return err
+		}
+		if n >= gateway.MaxWebhooks {
+			return gateway.Errorf(gateway.CodeConflict, "a tenant has at most %d webhooks", gateway.MaxWebhooks)
+		}
+		_, err := t.exec(`INSERT INTO webhook_endpoints (`+webhookColumns+`) VALUES (`+placeholders(1, 14)+`)`,
+			w.ID, w.TenantKey, w.URL, strings.Join(w.Events, " "), blob(w.Secret), blob(w.OldSecret), micros(w.OldUntil), w.Status, w.Reason,
+			micros(w.Since), micros(w.CreatedAt), w.Failures, micros(w.FailingSince), micros(w.RestUntil))
+		return err
+	})
+}
+
+// blob is b for a column that is not NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// Webhooks lists those of a tenant in the order of their creation.
+func (s *Store) Webhooks(ctx context.Context, tenantKey int64) ([]gateway.Webhook, error) {
+	rows, err := s.read(ctx, selectWebhook+`WHERE tenant_key = $1 ORDER BY id`, tenantKey)
+	list, err := all(rows, err, scanWebhook)
+	if err != nil {
+		return nil, s.wrap("list webhooks", err)
+	}
+	return list, nil
+}
+
+// Webhook reads one. CodeNotFound.
+func (s *Store) Webhook(ctx context.Context, tenantKey int64, id string) (gateway.Webhook, error) {
+	w, err := scanWebhook(s.readRow(ctx, selectWebhook+`WHERE tenant_key = $1 AND id = $2`, tenantKey, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return w, noWebhook()
+	}
+	if err != nil {
+		return w, s.wrap("read a webhook", err)
+	}
+	return w, nil
+}
+
+func noWebhook() error { return gateway.Errorf(gateway.CodeNotFound, "there is no such webhook") }
+
+// UpdateWebhook lets apply change a webhook. CodeNotFound. Its id, tenant and creation stay.
+func (s *Store) UpdateWebhook(ctx context.Context, tenantKey int64, id string, apply func(*gateway.Webhook) error) (w gateway.Webhook, err error) {
+	err = s.write(ctx, "change a webhook", func(t *tx) error {
+		w, err = scanWebhook(t.row(s.d.sql(selectWebhook+`WHERE tenant_key = $1 AND id = $2 {lock}`), tenantKey, id))
+		if errors.Is(err, sql.ErrNoRows) {
+			return noWebhook()
+		}
+		if err != nil {
+			return err
+		}
+		if err := apply(&w); err != nil {
+			return err
+		}
+		return t.storeWebhook(&w)
+	})
+	return w, err
+}
+
+func (t *tx) storeWebhook(w *gateway.Webhook) error {
+	w.OldUntil, w.Since, w.FailingSince, w.RestUntil = stored(w.OldUntil), stored(w.Since), stored(w.FailingSince), stored(w.RestUntil)
+	_, err := t.exec(`UPDATE webhook_endpoints SET url = $1, events = $2, secret = $3, old_secret = $4, old_until = $5, status = $6, reason = $7, since = $8,
+		failures = $9, failing_since = $10, rest_until = $11 WHERE id = $12`,
+		w.URL, strings.Join(w.Events, " "), blob(w.Secret), blob(w.OldSecret), micros(w.OldUntil), w.Status, w.Reason, micros(w.Since),
+		w.Failures, micros(w.FailingSince), micros(w.RestUntil), w.ID)
+	return err
+}
+
+// DeleteWebhook removes a webhook with what it was to be told of, and its log. CodeNotFound.
+func (s *Store) DeleteWebhook(ctx context.Context, tenantKey int64, id string) error {
+	return s.write(ctx, "delete a webhook", func(t *tx) error {
+		n, err := t.exec(`DELETE FROM webhook_endpoints WHERE tenant_key = $1 AND id = $2`, tenantKey, id)
+		if err == nil && n == 0 {
+			return noWebhook()
+		}
+		return err
+	})
+}
+
+// TestWebhook appends an event of kind gateway.EventTest to the stream and has this webhook alone be told of it. CodeNotFound.
+func (s *Store) TestWebhook(ctx context.Context, tenantKey int64, id string, at time.Time) (n gateway.Notice, err error) {
+	err = s.write(ctx, "test a webhook", func(t *tx) error {
+		var last int64
+		err := t.row(s.d.sql(`SELECT last_pos FROM event_streams WHERE tenant_key = $1 {lock}`), tenantKey).Scan(&last)
+		if errors.Is(err, sql.ErrNoRows) {
+			return noWebhook()
+		}
+		if err != nil {
+			return err
+		}
+		var one int
+		err = t.row(`SELECT 1 FROM webhook_endpoints WHERE tenant_key = $1 AND id = $2`, tenantKey, id).Scan(&one)
+		if errors.Is(err, sql.ErrNoRows) {
+			return noWebhook()
+		}
+		if err != nil {
+			return err
+		}
+		n = gateway.Notice{
+			ID: gateway.NoticeID(last + 1), TenantKey: tenantKey, Pos: last + 1, Kind: gateway.EventTest, Subject: id, At: stored(at),
+			Data: gateway.WebhookNotice(id),
+		}
+		if err := t.storeNotices([]gateway.Notice{n}); err != nil {
+			return err
+		}
+		if err := t.deliver(id, []gateway.Notice{n}); err != nil {
+			return err
+		}
+		_, err = t.exec(`UPDATE event_streams SET last_pos = $1 WHERE tenant_key = $2`, n.Pos, tenantKey)
+		return err
+	})
+	return n, err
+}
+
+// fanOut has the enabled webhooks of a tenant be told of what they want of new events.
+func (t *tx) fanOut(tenantKey int64, list []gateway.Notice) error {
+	rows, err := t.query(`SELECT id, events FROM webhook_endpoints WHERE tenant_key = $1 AND status = 'enabled'`, tenantKey)
+	type target struct{ id, events string }
+	targets, err := all(rows, err, func(row scanner) (to target, err error) { return to, row.Scan(&to.id, &to.events) })
+	if err != nil {
+		return err
+	}
+	for _, to := range targets {
+		filters := strings.Fields(to.events)
+		var wanted []gateway.Notice
+		for _, n := range list {
+			if n.Kind.Wanted(filters) {
+				wanted = append(wanted, n)
+			}
+		}
+		if err := t.deliver(to.id, wanted); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver has a webhook be told of events, in their order: behind one of the same subject that waits for another attempt, they wait as long.
+func (t *tx) deliver(id string, list []gateway.Notice) error {
+	for _, n := range list {
+		_, err := t.exec(`INSERT INTO webhook_deliveries (endpoint_id, pos, tenant_key, subject, attempts, next_at)
+			SELECT $1, CAST($2 AS BIGINT), CAST($3 AS BIGINT), $4, 0,
+				COALESCE((SELECT MAX(p.next_at) FROM webhook_deliveries p WHERE p.endpoint_id = $1 AND p.subject = $4 AND p.pos < $2), 0)
+			WHERE EXISTS (SELECT 1 FROM webhook_endpoints e WHERE e.id = $1)
+			ON CONFLICT (endpoint_id, pos) DO UPDATE SET attempts = 0, next_at = excluded.next_at`, id, n.Pos, n.TenantKey, n.Subject)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Replay has a webhook be told once more of the event pos, when its tenant has that, or when pos is 0 of all that happened since a time and that it
+// wants, gateway.MaxWebhookReplays at most, oldest first; it returns of how many. CodeNotFound.
+func (s *Store) Replay(ctx context.Context, tenantKey int64, id string, pos int64, since time.Time) (count int, err error) {
+	w, err := s.Webhook(ctx, tenantKey, id)
+	if err != nil {
+		return 0, err
+	}
+	args := []any{tenantKey, pos}
+	query := selectNotice + `WHERE e.tenant_key = $1 AND e.pos = $2`
+	if pos == 0 {
+		var wanted string
+		wanted, args = eventFilter(w.Events, []any{tenantKey, micros(since), gateway.MaxWebhookReplays})
+		query = selectNotice + `WHERE e.tenant_key = $1 AND e.at >= $2` + wanted + ` ORDER BY e.at, e.pos LIMIT $3`
+	}
+	rows, err := s.read(ctx, query, args...)
+	list, err := all(rows, err, scanNotice)
+	if err != nil {
+		return 0, s.wrap("read events", err)
+	}
+	if len(list) == 0 && pos != 0 {
+		return 0, gateway.Errorf(gateway.CodeNotFound, "there is no such event, or it is no longer kept")
+	}
+	for len(list) > 0 {
+		part := list[:min(len(list), SettleBatch)]
+		list = list[len(part):]
+		if err := s.write(ctx, "replay events", func(t *tx) error {
+			var one int // locked first, as whoever records deliveries does
+			err := t.row(s.d.sql(`SELECT 1 FROM webhook_endpoints WHERE id = $1 {lock}`), id).Scan(&one)
+			if errors.Is(err, sql.ErrNoRows) {
+				return noWebhook()
+			}
+			if err != nil {
+				return err
+			}
+			return t.deliver(id, part)
+		}); err != nil {
+			return count, err
+		}
+		count += len(part)
+	}
+	return count, nil
+}
+
+// DeliveryAttempts lists what was posted to a webhook, newest first, before the attempt of that number; 0: from the newest. CodeNotFound.
+func (s *Store) DeliveryAttempts(ctx context.Context, tenantKey int64, id string, before int64, limit int) ([]gateway.DeliveryAttempt, error) {
+	if _, err := s.Webhook(ctx, tenantKey, id); err != nil {
+		return nil, err
+	}
+	rows, err := s.read(ctx, `SELECT id, endpoint_id, event_id, kind, attempt, at, status, took, error, outcome, next_at FROM webhook_attempts
+		WHERE endpoint_id = $1 AND (CAST($2 AS BIGINT) = 0 OR id < $2) ORDER BY id DESC LIMIT $3`, id, before, limit)
+	list, err := all(rows, err, func(row scanner) (a gateway.DeliveryAttempt, err error) {
+		var at, took, next int64
+		err = row.Scan(&a.ID, &a.WebhookID, &a.EventID, &a.Kind, &a.Attempt, &at, &a.Status, &took, &a.Error, &a.Outcome, &next)
+		a.At, a.Took, a.NextAt = fromMicros(at), time.Duration(took)*time.Microsecond, fromMicros(next)
+		return a, err
+	})
+	if err != nil {
+		return nil, s.wrap("list deliveries", err)
+	}
+	return list, nil
+}
