@@ -37,6 +37,8 @@ const (
 	CodeNoPairingCode      Code = "no_pairing_code"      // WhatsApp gave none, or could not be reached
 	CodeNotCancelable      Code = "not_cancelable"       // claimed already, or ended
 	CodeNotRetryable       Code = "not_retryable"        // not failed, expired or canceled; or unknown without force
+	CodeTargetNotSent      Code = "target_not_sent"      // what is to be edited, revoked or reacted to was not sent yet
+	CodeWindowClosed       Code = "window_closed"        // it was sent too long ago to be edited or revoked
 	CodeIdempotencyReuse   Code = "idempotency_mismatch" // same Idempotency-Key, another body
 	CodeIdempotencyBusy    Code = "idempotency_busy"     // same Idempotency-Key, still in flight
 	CodeInvalidIdempotency Code = "invalid_idempotency"  // a malformed Idempotency-Key

@@ -100,6 +100,7 @@ type Message struct {
 	Type         MessageType
 	Text         string // the text, or the caption of media
 	Media        *Media
+	Content      *Content // beside text and file; nil for plain ones
 	Priority     Priority
 	Reference    string // the caller's own, MaxReferenceBytes
 	BulkID       string

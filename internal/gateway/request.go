@@ -2,12 +2,28 @@ package gateway
 
 import "time"
 
-// TextRequest asks for a text message. Nothing in it is validated yet: intake does that, and names what is wrong by
-// the JSON pointers of the API ("/to", "/message", "/priority" ...).
+// TextRequest asks for a message without a file: a text, or one of what else is not nil. Nothing in it is validated yet: intake does that, and
+// names what is wrong by the JSON pointers of the API ("/to", "/message", "/priority" ...).
 type TextRequest struct {
-	To   string
-	Text string
+	To       string
+	Text     string
+	Location *Location
+	Contacts []Contact
+	Reaction *ReactionRequest
+	Relation
 	SendOptions
+}
+
+// ReactionRequest asks for an emoji below a message.
+type ReactionRequest struct {
+	MessageID string // ours, of one that was sent or received
+	Emoji     string // empty: take it away
+}
+
+// Relation is what texts and media refer to.
+type Relation struct {
+	ReplyTo  string   // our id of the message that is answered; empty: none
+	Mentions []string // numbers that the text names as @digits
 }
 
 // MediaRequest asks for a media message whose file is stored already.
@@ -17,6 +33,7 @@ type MediaRequest struct {
 	MimeType string // as declared, "/media/mimetype"
 	Filename string // "/media/filename"
 	Blob     Blob
+	Relation
 	SendOptions
 }
 

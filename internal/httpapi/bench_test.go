@@ -35,6 +35,14 @@ func (instant) Retry(context.Context, gateway.Tenant, string, bool, *gateway.Ide
 	return gateway.Message{}, nil
 }
 
+func (instant) Edit(context.Context, gateway.Tenant, string, string, gateway.SendOptions, *gateway.IdempotencyCompletion) (gateway.Message, error) {
+	return gateway.Message{}, nil
+}
+
+func (instant) Revoke(context.Context, gateway.Tenant, string, gateway.SendOptions, *gateway.IdempotencyCompletion) (gateway.Message, error) {
+	return gateway.Message{}, nil
+}
+
 func (instant) Recipient(given string) (string, error) { return given, nil }
 
 func (instant) Tenant(context.Context, string) (gateway.Tenant, error) {

@@ -66,6 +66,9 @@ type Intake interface {
 	Text(ctx context.Context, t gateway.Tenant, r gateway.TextRequest, done *gateway.IdempotencyCompletion) (gateway.Message, error)
 	Media(ctx context.Context, t gateway.Tenant, r gateway.MediaRequest, done *gateway.IdempotencyCompletion) (gateway.Message, error)
 	Retry(ctx context.Context, t gateway.Tenant, id string, force bool, done *gateway.IdempotencyCompletion) (gateway.Message, error)
+	// Edit and Revoke change a message that was sent: CodeTargetNotSent, CodeWindowClosed, CodeConflict when it is of a type that cannot.
+	Edit(ctx context.Context, t gateway.Tenant, id, text string, o gateway.SendOptions, done *gateway.IdempotencyCompletion) (gateway.Message, error)
+	Revoke(ctx context.Context, t gateway.Tenant, id string, o gateway.SendOptions, done *gateway.IdempotencyCompletion) (gateway.Message, error)
 	// Recipient normalises a recipient as a message's To is; its errors may be shown.
 	Recipient(given string) (to string, err error)
 }

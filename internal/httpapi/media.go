@@ -58,6 +58,9 @@ func (s *Server) decodeMedia(c echo.Context, body *hashedBody, req *gateway.Medi
 			media = true
 			return s.decodeFile(c.Request().Context(), d, req)
 		}
+		if known, err := relation(d, name, &req.Relation); known {
+			return err
+		}
 		return option(d, name, &req.SendOptions)
 	})
 	switch {

@@ -21,7 +21,7 @@ const (
 	maxIDs      = 1000
 )
 
-// PostMessage accepts a text message.
+// PostMessage accepts a message without a file.
 func (s *Server) PostMessage(c echo.Context, _ string, _ spec.PostMessageParams) error {
 	var req gateway.TextRequest
 	return s.post(c, func(d *strictjson.Decoder) error { return decodeText(d, &req) },
@@ -44,6 +44,9 @@ func decodeText(d *strictjson.Decoder, req *gateway.TextRequest) error {
 			text = true
 			return required(d, &req.Text, gateway.MaxTextBytes, gateway.CodeInvalidMessage)
 		}
+		if known, err := content(d, name, req); known {
+			return err
+		}
 		return option(d, name, &req.SendOptions)
 	})
 	switch {
@@ -51,7 +54,7 @@ func decodeText(d *strictjson.Decoder, req *gateway.TextRequest) error {
 		return err
 	case !to:
 		return missing("/to")
-	case !text:
+	case !text && req.Location == nil && req.Contacts == nil && req.Reaction == nil:
 		return missing("/message")
 	}
 	return nil

@@ -49,7 +49,7 @@ func statusOf(code gateway.Code) (status int, ok bool) {
 	case gateway.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
 	case gateway.CodeTenantExists, gateway.CodeConflict, gateway.CodeNotPairing, gateway.CodeAlreadyPaired,
-		gateway.CodeNotCancelable, gateway.CodeNotRetryable, gateway.CodeIdempotencyBusy, gateway.CodeMediaLost:
+		gateway.CodeNotCancelable, gateway.CodeNotRetryable, gateway.CodeTargetNotSent, gateway.CodeWindowClosed, gateway.CodeIdempotencyBusy, gateway.CodeMediaLost:
 		return http.StatusConflict, true
 	case gateway.CodeNoPairingCode:
 		return http.StatusBadGateway, true

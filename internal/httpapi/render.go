@@ -7,7 +7,7 @@ import (
 	"github.com/wapro/hub/internal/httpapi/spec"
 )
 
-// message renders a message as the API shows it: every field, null when empty.
+// message renders a message as the API shows it: every field that all messages have, null when empty.
 func message(m *gateway.Message) spec.Message {
 	out := spec.Message{
 		Id: m.ID, TenantId: m.TenantID, To: m.To, RecipientJid: orNull(m.RecipientJID), Type: spec.MessageType(m.Type),
@@ -23,6 +23,7 @@ func message(m *gateway.Message) spec.Message {
 			Mimetype: m.Media.MimeType, Filename: orNull(m.Media.Filename), Size: m.Media.Size, Sha256: m.Media.SHA256,
 		}
 	}
+	showContent(&out, m)
 	return out
 }
 

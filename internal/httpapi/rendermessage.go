@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 // appendMessage renders what message does, byte for byte as the JSON encoder would: finding its way through forty fields by reflection
 // took a tenth of the time of an accept. A test holds the two together.
 func appendMessage(b []byte, m *gateway.Message) []byte {
+	if m.Content != nil { // few have any
+		return append(b, jsonAnswer(http.StatusOK, message(m)).Body...)
+	}
 	b = appendText(append(b, `{"id":`...), m.ID)
 	b = appendText(append(b, `,"tenantId":`...), m.TenantID)
 	b = appendText(append(b, `,"to":`...), m.To)

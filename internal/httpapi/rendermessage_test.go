@@ -42,6 +42,13 @@ func TestAcceptedMessagesAreShownAsTheModelSays(t *testing.T) {
 			compare(all)
 		}
 		switch field := of(all); field.Interface().(type) {
+		case *gateway.Content:
+			for _, content := range contents() {
+				for _, kind := range kinds() {
+					set(func(v reflect.Value) { v.Set(reflect.ValueOf(content)) })
+					compare(&gateway.Message{Type: kind, Content: content})
+				}
+			}
 		case time.Time:
 			for _, at := range times {
 				set(func(v reflect.Value) { v.Set(reflect.ValueOf(at)) })
@@ -59,6 +66,9 @@ func TestAcceptedMessagesAreShownAsTheModelSays(t *testing.T) {
 			case reflect.Bool:
 				set(func(v reflect.Value) { v.SetBool(true) })
 			case reflect.Pointer:
+				if field.IsNil() {
+					t.Fatalf("a field of type %s", field.Type())
+				}
 				for i := range field.Elem().NumField() {
 					vary(func(m *gateway.Message) reflect.Value { return of(m).Elem().Field(i) })
 				}
@@ -73,4 +83,20 @@ func TestAcceptedMessagesAreShownAsTheModelSays(t *testing.T) {
 		vary(func(m *gateway.Message) reflect.Value { return reflect.ValueOf(m).Elem().Field(i) })
 	}
 	compare(&gateway.Message{Phase: gateway.PhaseStaged})
+}
+
+func kinds() []gateway.MessageType {
+	return []gateway.MessageType{
+		gateway.TypeText, gateway.TypeImage, gateway.TypeLocation, gateway.TypeContacts, gateway.TypeReaction, gateway.TypeEdit, gateway.TypeRevoke,
+	}
+}
+
+func contents() []*gateway.Content {
+	return []*gateway.Content{
+		nil,
+		{},
+		{Location: &gateway.Location{Latitude: -33.5, Longitude: 1e-7, Name: "<caf\u00e9>"}},
+		{Contacts: []gateway.Contact{{Name: "A & B", Phones: []string{"4915112345678"}, Email: "a@b"}, {}}},
+		{Emoji: "\U0001F44D", Target: &gateway.Target{MessageID: "m"}, Mentions: []string{"1", "2"}},
+	}
 }

@@ -60,16 +60,17 @@ func New(deps Deps) *Intake {
 	return &Intake{Deps: deps}
 }
 
-// Text accepts a text message. Errors of the request are *gateway.Error with a pointer for each field that is wrong.
+// Text accepts a message without a file. Errors of the request are *gateway.Error with a pointer for each field that is wrong.
 func (in *Intake) Text(ctx context.Context, tenant gateway.Tenant, r gateway.TextRequest, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
 	now := in.now()
 	var c checks
 	m := in.message(&c, tenant, r.To, r.SendOptions, now)
-	c.text(r.Text, true)
+	if err := in.fill(ctx, &c, m, &r); err != nil {
+		return gateway.Message{}, err
+	}
 	if err := c.err(); err != nil {
 		return gateway.Message{}, err
 	}
-	m.Type, m.Text = gateway.TypeText, r.Text
 	return in.accept(ctx, m, idem)
 }
 
@@ -82,6 +83,10 @@ func (in *Intake) Media(ctx context.Context, tenant gateway.Tenant, r gateway.Me
 	c.filename(r.Filename)
 	if r.MimeType == "" {
 		c.add(gateway.CodeInvalidMedia, "/media/mimetype", "mimetype is required")
+	}
+	m.Text = r.Caption
+	if err := in.relate(ctx, &c, m, r.Relation, gateway.Content{}); err != nil {
+		return gateway.Message{}, err
 	}
 	if err := c.err(); err != nil {
 		return gateway.Message{}, err
@@ -116,7 +121,10 @@ func (in *Intake) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 	if err := c.err(); err != nil {
 		return gateway.Message{}, fmt.Errorf("repeat message %s: %w", id, err)
 	}
-	m.Type, m.Text, m.RetryOf = old.Type, old.Text, old.ID
+	m.Type, m.Text, m.Content, m.RetryOf = old.Type, old.Text, old.Content, old.ID
+	if err := withinWindow(m); err != nil {
+		return gateway.Message{}, err
+	}
 	if old.Media != nil {
 		media := *old.Media
 		m.Media = &media

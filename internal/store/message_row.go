@@ -1,6 +1,8 @@
 package store
 
 import (
+	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -10,10 +12,10 @@ import (
 // A message's columns, those that never change first. messageArgs and scanMessage follow their order.
 const (
 	fixedColumns = `id, tenant_key, seq, stanza_id, recipient, type, body, lane, reference, bulk_id, retry_of, media_mimetype,
-		media_filename, media_size, media_sha256, media_voice, media_seconds, created_at, send_at, expires_at`
+		media_filename, media_size, media_sha256, media_voice, media_seconds, created_at, send_at, expires_at, content`
 	stateColumns = `recipient_jid, recipient_lid, status, phase, attempts, next_attempt_at, uncertain, deaths, in_flight, error_code,
 		error_message, error_retryable, sent_at, delivered_at, read_at, failed_at, updated_at, delivered_count, read_count, first_contact`
-	fixedCount = 20
+	fixedCount = 21
 	stateCount = 20
 
 	messageColumns = `(SELECT t.id FROM tenants t WHERE t.tenant_key = messages.tenant_key),
@@ -22,7 +24,7 @@ const (
 	selectMessage = `SELECT ` + messageColumns + ` FROM messages `
 	insertMessage = `INSERT INTO messages (` + fixedColumns + `, ` + stateColumns + `) VALUES (
 		$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-		$26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)`
+		$26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)`
 	updateMessage = `UPDATE messages SET
 		recipient_jid = $1, recipient_lid = $2, status = $3, phase = $4, attempts = $5, next_attempt_at = $6,
 		uncertain = $7, deaths = $8, in_flight = $9, error_code = $10, error_message = $11, error_retryable = $12,
@@ -41,7 +43,7 @@ func (d dialect) messageArgs(m *gateway.Message) []any {
 	args = append(args,
 		m.ID, m.TenantKey, m.Seq, m.WhatsAppID, m.To, m.Type, d.text(m.Text), m.Priority, m.Reference, m.BulkID, m.RetryOf,
 		media.MimeType, media.Filename, media.Size, media.SHA256, media.Voice, media.Seconds,
-		micros(m.CreatedAt), micros(m.SendAt), micros(m.ExpiresAt))
+		micros(m.CreatedAt), micros(m.SendAt), micros(m.ExpiresAt), writeContent(m.Content))
 	return append(args, stateArgs(m)...)
 }
 
@@ -66,16 +68,20 @@ func scanMessage(row scanner) (gateway.Message, error) {
 		media                                                                  gateway.Media
 		failure                                                                gateway.Failure
 		created, sendAt, expires, next, sent, delivered, read, failed, updated int64
+		content                                                                string
 	)
 	err := row.Scan(&m.TenantID, &m.HoldUnknown,
 		&m.ID, &m.TenantKey, &m.Seq, &m.WhatsAppID, &m.To, &m.Type, &m.Text, &m.Priority, &m.Reference, &m.BulkID, &m.RetryOf,
 		&media.MimeType, &media.Filename, &media.Size, &media.SHA256, &media.Voice, &media.Seconds,
-		&created, &sendAt, &expires,
+		&created, &sendAt, &expires, &content,
 		&m.RecipientJID, &m.RecipientLID, &m.Status, &m.Phase, &m.Attempts, &next, &m.Uncertain, &m.Deaths, &m.InFlight,
 		&failure.Code, &failure.Message, &failure.Retryable,
 		&sent, &delivered, &read, &failed, &updated,
 		&m.DeliveredCount, &m.ReadCount, &m.FirstContact)
 	if err != nil {
+		return gateway.Message{}, err
+	}
+	if m.Content, err = readContent(content); err != nil {
 		return gateway.Message{}, err
 	}
 	if media != (gateway.Media{}) {
@@ -88,6 +94,29 @@ func scanMessage(row scanner) (gateway.Message, error) {
 	m.NextAttemptAt, m.SentAt, m.DeliveredAt = fromMicros(next), fromMicros(sent), fromMicros(delivered)
 	m.ReadAt, m.FailedAt, m.UpdatedAt = fromMicros(read), fromMicros(failed), fromMicros(updated)
 	return m, nil
+}
+
+// writeContent is the JSON of what a message holds beside text and file, "" for nothing.
+func writeContent(c *gateway.Content) string {
+	if c == nil {
+		return ""
+	}
+	written, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // strings and finite numbers: intake lets no other through
+	}
+	return string(written)
+}
+
+func readContent(written string) (*gateway.Content, error) {
+	if written == "" {
+		return nil, nil
+	}
+	c := &gateway.Content{}
+	if err := json.Unmarshal([]byte(written), c); err != nil {
+		return nil, fmt.Errorf("read the content of a message: %w", err)
+	}
+	return c, nil
 }
 
 // behind reads columns that stand before those of scanMessage.

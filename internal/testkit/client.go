@@ -70,15 +70,28 @@ type Session struct {
 
 // Shown is what a simulated phone shows.
 type Shown struct {
-	ID        string      `json:"id"`
-	From      string      `json:"from"`
-	Type      string      `json:"type"`
-	Text      string      `json:"text"`
-	Caption   string      `json:"caption"`
-	Filename  string      `json:"filename"`
-	MimeType  string      `json:"mimetype"`
-	SHA256    string      `json:"sha256"`
-	Size      int64       `json:"size"`
+	ID       string   `json:"id"`
+	From     string   `json:"from"`
+	Type     string   `json:"type"`
+	Text     string   `json:"text"`
+	Caption  string   `json:"caption"`
+	Filename string   `json:"filename"`
+	MimeType string   `json:"mimetype"`
+	SHA256   string   `json:"sha256"`
+	Size     int64    `json:"size"`
+	Target   string   `json:"target"`
+	Quoted   string   `json:"quoted"`
+	Edited   string   `json:"edited"`
+	Revoked  bool     `json:"revoked"`
+	Reaction string   `json:"reaction"`
+	Mentions []string `json:"mentions"`
+	VCards   []string `json:"vcards"`
+	Location *struct {
+		Latitude  float64 `json:"latitude"`
+		Longitude float64 `json:"longitude"`
+		Name      string  `json:"name"`
+		Address   string  `json:"address"`
+	} `json:"location"`
 	Decrypted []time.Time `json:"decrypted"`
 }
 

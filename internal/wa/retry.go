@@ -23,7 +23,7 @@ const (
 )
 
 // messageForRetry is the message that a phone could not decrypt and asks for again, when whatsmeow does not remember it: it
-// remembers the last 256, in memory. A text is built from its row as it was for its send; of media the very protobuf that was
+// remembers the last 256, in memory. What has no file is built from its row as it was for its send; of media the very protobuf that was
 // sent is stored, for the keys of an upload are in it.
 func (c *Client) messageForRetry(requester, to types.JID, id types.MessageID) (msg *waE2E.Message) {
 	if c.opts.Lookup == nil {
@@ -56,7 +56,7 @@ func (c *Client) messageForRetry(requester, to types.JID, id types.MessageID) (m
 	if m == nil || !c.mayAskAgain(ctx, m, requester, to) {
 		return nil
 	}
-	if msg, err = contentOf(m, content); err != nil {
+	if msg, err = contentOf(m, content, c.chat(to.ToNonAD(), types.EmptyJID)); err != nil {
 		c.log.Warn("a phone asks in vain for a message again", "message", m.ID, "error", err)
 	}
 	return msg
@@ -82,9 +82,9 @@ func (c *Client) lookup(ctx context.Context, id types.MessageID) (*gateway.Messa
 var errNotKept = errors.New("what it was sent as is not kept, or no longer")
 
 // contentOf is what m was sent as.
-func contentOf(m *gateway.Message, content []byte) (*waE2E.Message, error) {
-	if m.Type == gateway.TypeText {
-		return convert.Text(m.Text), nil
+func contentOf(m *gateway.Message, content []byte, chat convert.Chat) (*waE2E.Message, error) {
+	if m.Media == nil {
+		return convert.Message(m, chat)
 	}
 	if content == nil {
 		return nil, errNotKept

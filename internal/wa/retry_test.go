@@ -14,6 +14,7 @@ import (
 	"go.mau.fi/whatsmeow/types"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/wa/convert"
 	"github.com/wapro/hub/internal/wasim"
 )
 
@@ -66,7 +67,17 @@ func (w *world) kinds(to string) []*gateway.Message {
 		text(to, "a text to "+to),
 		media("image", gateway.Message{Type: gateway.TypeImage, Media: &gateway.Media{MimeType: "image/png"}}),
 		media("document", gateway.Message{Type: gateway.TypeDocument, Media: &gateway.Media{MimeType: "application/pdf", Filename: "a.pdf"}}),
+		reply(to, "a reply to "+to),
 	}
+}
+
+// reply is a text that answers something of the recipient's and mentions somebody.
+func reply(to, body string) *gateway.Message {
+	m := text(to, body)
+	m.Content = &gateway.Content{
+		Target: &gateway.Target{StanzaID: "3A00", Sender: "1@lid", Type: gateway.TypeText, Text: "what was asked"}, Mentions: []string{carol},
+	}
+	return m
 }
 
 // heals waits until the phone of number shows every message, each decrypted once.
@@ -250,7 +261,7 @@ func (w *world) sentAs(m *gateway.Message) *waE2E.Message {
 	if err != nil || (content == nil) != (m.Media == nil) {
 		w.t.Fatalf("%s: kept %d bytes, %v", m.ID, len(content), err)
 	}
-	msg, err := contentOf(m, content)
+	msg, err := contentOf(m, content, convert.Chat{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

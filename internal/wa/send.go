@@ -80,11 +80,11 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 	} else {
 		a.proof.require = to.lid.SignalAddress().String()
 	}
-	msg, err := c.build(ctx, m, a)
+	msg, err := c.build(ctx, m, to, a)
 	if err != nil {
 		return gateway.Sent{}, err
 	}
-	if m.Type != gateway.TypeText { // a text is rebuilt from its row
+	if m.Media != nil { // any other is rebuilt from its row
 		a.proof.stanzaID = m.WhatsAppID
 		if a.proof.content, err = proto.Marshal(msg); err != nil {
 			return gateway.Sent{}, fmt.Errorf("encode the message: %w", err)
@@ -155,9 +155,9 @@ func (c *Client) missed(ctx context.Context, members []types.JID, p *proof) (mis
 }
 
 // build makes the protobuf of m, uploading its media first.
-func (c *Client) build(ctx context.Context, m *gateway.Message, a *attempt) (*waE2E.Message, error) {
-	if m.Type == gateway.TypeText {
-		return convert.Text(m.Text), nil
+func (c *Client) build(ctx context.Context, m *gateway.Message, to recipient, a *attempt) (*waE2E.Message, error) {
+	if m.Media == nil {
+		return convert.Message(m, c.chat(to.jid, to.lid))
 	}
 	up, err := c.uploaded(ctx, m, a)
 	if err != nil {
@@ -167,5 +167,18 @@ func (c *Client) build(ctx context.Context, m *gateway.Message, a *attempt) (*wa
 	if err != nil {
 		return nil, &mediaError{err: err}
 	}
+	convert.Relate(msg, m, c.chat(to.jid, to.lid))
 	return msg, nil
+}
+
+// chat names the chat of a message as whatsmeow addresses it, a person by the LID, and ourselves in it.
+func (c *Client) chat(jid, lid types.JID) convert.Chat {
+	if !lid.IsEmpty() {
+		jid = lid
+	}
+	own, ownLID := c.own()
+	if !ownLID.IsEmpty() {
+		own = ownLID
+	}
+	return convert.Chat{JID: convert.Bare(jid), Own: convert.Bare(own)}
 }

@@ -31,6 +31,8 @@ const (
 
 	mediaTTL  = 3600 // seconds a client may use a media connection
 	mediaPath = "/v/wasim/"
+	// mediaQuery ends a path: clients append to a query that there must be.
+	mediaQuery = "?ccb=11-4&oh=sim"
 )
 
 var errNoMedia = errors.New("the media server does not have this file")
@@ -97,7 +99,7 @@ func (m *mediaStore) upload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m.uploads.Add(1)
-	path := mediaPath + id + "?ccb=11-4&oh=sim"
+	path := mediaPath + id + mediaQuery
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]string{"url": "https://" + mediaHost + path, "direct_path": path, "handle": id}) // a client that hung up
 }

@@ -24,18 +24,28 @@ const maxRetries = 5
 
 // Shown is a message as a phone shows it.
 type Shown struct {
-	ID       string `json:"id"`              // stanza id
-	From     string `json:"from"`            // number of the sender
-	To       string `json:"to,omitempty"`    // only for copies of what the phone's own companions sent: number or group JID
-	Group    string `json:"group,omitempty"` // JID of the group, if it was sent to one
-	Type     string `json:"type"`            // text, image, video, audio, document, sticker, reaction or unknown
-	Text     string `json:"text"`
-	Caption  string `json:"caption"`
-	Filename string `json:"filename"`
-	Mimetype string `json:"mimetype"`
-	SHA256   string `json:"sha256"` // of the decrypted file, hex
-	Size     int64  `json:"size"`   // of the decrypted file, bytes
-	Voice    bool   `json:"voice,omitempty"`
+	ID       string         `json:"id"`              // stanza id
+	From     string         `json:"from"`            // number of the sender
+	To       string         `json:"to,omitempty"`    // only for copies of what the phone's own companions sent: number or group JID
+	Group    string         `json:"group,omitempty"` // JID of the group, if it was sent to one
+	Type     string         `json:"type"`            // text, image, video, audio, document, sticker, location, contacts, reaction, edit, revoke or unknown
+	Text     string         `json:"text"`            // also the emoji of a reaction and the new text of an edit
+	Caption  string         `json:"caption"`
+	Filename string         `json:"filename"`
+	Mimetype string         `json:"mimetype"`
+	SHA256   string         `json:"sha256"` // of the decrypted file, hex
+	Size     int64          `json:"size"`   // of the decrypted file, bytes
+	Voice    bool           `json:"voice,omitempty"`
+	Location *ShownLocation `json:"location,omitempty"`
+	VCards   []string       `json:"vcards,omitempty"` // of contacts
+	// Target is the stanza id of the message that a reaction, an edit or a revoke is about, or that a reply quotes; Quoted is what it quotes.
+	Target   string   `json:"target,omitempty"`
+	Quoted   string   `json:"quoted,omitempty"`
+	Mentions []string `json:"mentions,omitempty"` // JIDs
+	// What became of it since.
+	Edited   string `json:"edited,omitempty"`  // its text now
+	Revoked  bool   `json:"revoked,omitempty"` // deleted for everyone
+	Reaction string `json:"reaction,omitempty"`
 	// MediaError says why the file cannot be opened, while the rest of the message is shown.
 	MediaError string    `json:"mediaError,omitempty"`
 	At         time.Time `json:"at"`
@@ -109,6 +119,9 @@ func (a *account) receive(b *batch, s *Server, in incoming) (reaction, error) {
 		return reaction{}, a.saveShown(b, shown)
 	}
 	shown = s.render(in, content)
+	if err := a.applyChange(b, in, shown); err != nil {
+		return reaction{}, err
+	}
 	shown.position = len(a.inbox)
 	a.inbox = append(a.inbox, shown)
 	a.seen[in.seenKey()] = shown

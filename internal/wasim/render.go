@@ -19,6 +19,8 @@ func unwrap(m *waE2E.Message) *waE2E.Message {
 			inner = m.GetViewOnceMessage().GetMessage()
 		case m.GetViewOnceMessageV2() != nil:
 			inner = m.GetViewOnceMessageV2().GetMessage()
+		case m.GetEditedMessage() != nil:
+			inner = m.GetEditedMessage().GetMessage()
 		case m.GetDocumentWithCaptionMessage() != nil:
 			inner = m.GetDocumentWithCaptionMessage().GetMessage()
 		}
@@ -35,8 +37,8 @@ func hasContent(m *waE2E.Message) bool {
 		m = dsm
 	}
 	m = unwrap(m)
-	if m.GetProtocolMessage() != nil {
-		return false
+	if p := m.GetProtocolMessage(); p != nil {
+		return p.GetType() == waE2E.ProtocolMessage_REVOKE || p.GetType() == waE2E.ProtocolMessage_MESSAGE_EDIT
 	}
 	found := false
 	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
@@ -72,7 +74,24 @@ func (s *Server) render(in incoming, m *waE2E.Message) *Shown {
 	case m.ExtendedTextMessage != nil:
 		out.Type, out.Text = "text", m.GetExtendedTextMessage().GetText()
 	case m.ReactionMessage != nil:
-		out.Type, out.Text = "reaction", m.GetReactionMessage().GetText()
+		out.Type, out.Text, out.Target = "reaction", m.GetReactionMessage().GetText(), m.GetReactionMessage().GetKey().GetID()
+	case m.ProtocolMessage.GetType() == waE2E.ProtocolMessage_MESSAGE_EDIT && m.ProtocolMessage.GetEditedMessage() != nil:
+		edited := m.GetProtocolMessage().GetEditedMessage()
+		out.Type, out.Text, out.Target = "edit", edited.GetConversation()+edited.GetExtendedTextMessage().GetText(), m.GetProtocolMessage().GetKey().GetID()
+	case m.ProtocolMessage != nil: // see hasContent
+		out.Type, out.Target = "revoke", m.GetProtocolMessage().GetKey().GetID()
+	case m.LocationMessage != nil:
+		l := m.GetLocationMessage()
+		out.Type, out.Location = "location", &ShownLocation{
+			Latitude: l.GetDegreesLatitude(), Longitude: l.GetDegreesLongitude(), Name: l.GetName(), Address: l.GetAddress(),
+		}
+	case m.ContactMessage != nil:
+		out.Type, out.Text, out.VCards = "contacts", m.GetContactMessage().GetDisplayName(), []string{m.GetContactMessage().GetVcard()}
+	case m.ContactsArrayMessage != nil:
+		out.Type, out.Text = "contacts", m.GetContactsArrayMessage().GetDisplayName()
+		for _, c := range m.GetContactsArrayMessage().GetContacts() {
+			out.VCards = append(out.VCards, c.GetVcard())
+		}
 	case m.ImageMessage != nil:
 		i := m.GetImageMessage()
 		out.Type, out.Caption, out.Mimetype = "image", i.GetCaption(), i.GetMimetype()
@@ -94,8 +113,66 @@ func (s *Server) render(in incoming, m *waE2E.Message) *Shown {
 		out.Type, out.Mimetype = "sticker", st.GetMimetype()
 		s.media.open(out, st, st.GetFileLength())
 	}
+	if info := contextOf(m); info != nil {
+		out.Mentions = info.GetMentionedJID()
+		if info.StanzaID != nil {
+			out.Target, out.Quoted = info.GetStanzaID(), info.GetQuotedMessage().GetConversation()
+		}
+	}
 	out.Decrypted = append(out.Decrypted, now())
 	return out
+}
+
+// ShownLocation is a point that a phone shows on its map.
+type ShownLocation struct {
+	Latitude  float64 `json:"latitude"`
+	Longitude float64 `json:"longitude"`
+	Name      string  `json:"name,omitempty"`
+	Address   string  `json:"address,omitempty"`
+}
+
+// contextOf is what a message says about others, nil when nothing.
+func contextOf(m *waE2E.Message) (info *waE2E.ContextInfo) {
+	m.ProtoReflect().Range(func(_ protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if part, ok := v.Interface().(protoreflect.Message); ok {
+			if with, ok := part.Interface().(interface{ GetContextInfo() *waE2E.ContextInfo }); ok {
+				info = with.GetContextInfo()
+			}
+		}
+		return info == nil
+	})
+	return info
+}
+
+// applyChange does to the message that shown is about what shown says. An edit or a revoke is its sender's own; one that the phone does not have is
+// passed over. The caller holds mu.
+func (a *account) applyChange(b *batch, in incoming, shown *Shown) error {
+	if shown.Target == "" {
+		return nil
+	}
+	target := a.seen[in.r.sender.number+"/"+shown.Target]
+	switch shown.Type {
+	case "edit":
+		if target != nil {
+			target.Edited = shown.Text
+		}
+	case "revoke":
+		if target != nil {
+			target.Revoked = true
+		}
+	case "reaction":
+		for _, m := range a.inbox {
+			if m.ID == shown.Target {
+				target, m.Reaction = m, shown.Text
+			}
+		}
+	default:
+		return nil
+	}
+	if target == nil {
+		return nil
+	}
+	return a.saveShown(b, target)
 }
 
 // chatName is a chat's number, or its JID when it has none.

@@ -69,17 +69,21 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var in struct {
-		To   string `json:"to"`
-		Text string `json:"text"`
+		To string `json:"to"`
+		Outgoing
 	}
 	if !readJSON(w, r, &in) {
 		return
 	}
-	if in.To == "" || in.Text == "" {
-		writeProblem(w, http.StatusBadRequest, "invalid_body", "to and text are needed")
+	if in.To == "" {
+		writeProblem(w, http.StatusBadRequest, "invalid_body", "to is needed")
 		return
 	}
-	id, err := s.SendFrom(r.Context(), number, in.To, in.Text)
+	id, err := s.Send(r.Context(), number, in.To, in.Outgoing)
+	if errors.Is(err, errNothingToSend) {
+		writeProblem(w, http.StatusBadRequest, "invalid_body", err.Error())
+		return
+	}
 	if err != nil {
 		writeProblem(w, http.StatusUnprocessableEntity, "invalid_recipient", err.Error())
 		return

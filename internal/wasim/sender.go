@@ -30,28 +30,6 @@ type sentMessage struct {
 	Message []byte `json:"message"` // encoded waE2E.Message
 }
 
-// SendFrom makes the phone of number send a text to a number, a LID or a group JID, and returns the stanza id. When it
-// returns, the message is stored for every device of the recipient, and for the sender's own companions.
-func (s *Server) SendFrom(ctx context.Context, number, to, text string) (stanzaID string, err error) {
-	sender, ok := s.account(digits(number))
-	if !ok {
-		return "", fmt.Errorf("%q is not on WhatsApp", number)
-	}
-	r := &routing{sender: sender, id: "3A" + strings.ToUpper(hex.EncodeToString(randomBytes(9))), typ: "text"}
-	members, err := s.address(r, to)
-	if err != nil {
-		return "", err
-	}
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	b := s.journal.begin()
-	if err := s.sendLocked(b, r, members, &waE2E.Message{Conversation: proto.String(text)}); err != nil { //nolint:contextcheck // a change of the stores, all in memory, is not left half done
-		return "", err
-	}
-	return r.id, b.finish()
-}
-
 // address finds out who is in the chat.
 func (s *Server) address(r *routing, to string) (members []*account, err error) {
 	jid := types.NewJID(digits(to), types.DefaultUserServer)

@@ -199,6 +199,11 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 		admin.JSON(t, http.MethodPost, "/admin/tenants", map[string]string{"id": id}, http.StatusCreated, nil)
 		return id
 	}
+	delivered := func() string { // from the channel that has a phone
+		id := admin.Send(t, "algo", "919000000006", "on its way").ID
+		admin.AwaitStatus(t, "algo", id, "read")
+		return id
+	}
 	waiting := func(id string) string { return admin.Send(t, id, "919000000001", "waits for a session").ID }
 	newBulk := func(id string, recipients ...string) string {
 		var list []map[string]string
@@ -228,6 +233,8 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 			admin.JSON(t, http.MethodPost, "/api/"+idle+"/messages/"+id+"/cancel", nil, http.StatusOK, nil)
 			return idle, id
 		},
+		"editMessage":    func() (string, string) { return "algo", delivered() },
+		"revokeMessage":  func() (string, string) { return "algo", delivered() },
 		"connectSession": func() (string, string) { return tenant(), "" },
 		"getSessionQr":   func() (string, string) { id := tenant(); admin.PairingCode(t, id); return id, "" },
 		"pairPhone":      func() (string, string) { id := tenant(); admin.PairingCode(t, id); return id, "" },

@@ -75,25 +75,40 @@ func (e HealthStatus) Valid() bool {
 
 // Defines values for MessageType.
 const (
-	Audio    MessageType = "audio"
-	Document MessageType = "document"
-	Image    MessageType = "image"
-	Text     MessageType = "text"
-	Video    MessageType = "video"
+	MessageTypeAudio    MessageType = "audio"
+	MessageTypeContacts MessageType = "contacts"
+	MessageTypeDocument MessageType = "document"
+	MessageTypeEdit     MessageType = "edit"
+	MessageTypeImage    MessageType = "image"
+	MessageTypeLocation MessageType = "location"
+	MessageTypeReaction MessageType = "reaction"
+	MessageTypeRevoke   MessageType = "revoke"
+	MessageTypeText     MessageType = "text"
+	MessageTypeVideo    MessageType = "video"
 )
 
 // Valid indicates whether the value is a known member of the MessageType enum.
 func (e MessageType) Valid() bool {
 	switch e {
-	case Audio:
+	case MessageTypeAudio:
 		return true
-	case Document:
+	case MessageTypeContacts:
 		return true
-	case Image:
+	case MessageTypeDocument:
 		return true
-	case Text:
+	case MessageTypeEdit:
 		return true
-	case Video:
+	case MessageTypeImage:
+		return true
+	case MessageTypeLocation:
+		return true
+	case MessageTypeReaction:
+		return true
+	case MessageTypeRevoke:
+		return true
+	case MessageTypeText:
+		return true
+	case MessageTypeVideo:
 		return true
 	default:
 		return false
@@ -512,6 +527,17 @@ type ConnectRequest struct {
 	Phone *string `json:"phone,omitempty"`
 }
 
+// Contact Goes out as a card that the phone can save.
+type Contact struct {
+	// Name 256 bytes at most, as each text of it.
+	Name string `json:"name"`
+
+	// Phones One at least, each with its country code.
+	Phones       []string `json:"phones"`
+	Organization *string  `json:"organization,omitempty"`
+	Email        *string  `json:"email,omitempty"`
+}
+
 // CreatedKey defines model for CreatedKey.
 type CreatedKey struct {
 	CreatedAt time.Time `json:"createdAt"`
@@ -540,6 +566,20 @@ type DefaultExpiryPatch struct {
 	Bulk   *int64 `json:"bulk,omitempty"`
 	High   *int64 `json:"high,omitempty"`
 	Normal *int64 `json:"normal,omitempty"`
+}
+
+// EditRequest defines model for EditRequest.
+type EditRequest struct {
+	// ExpiresAt 20 minutes after the message was sent at the latest.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+
+	// Message The new text, 65,536 bytes at most.
+	Message string `json:"message"`
+
+	// Priority The lane; high overtakes normal, normal overtakes bulk.
+	Priority  *Priority  `json:"priority,omitempty"`
+	Reference *string    `json:"reference,omitempty"`
+	SendAt    *time.Time `json:"sendAt,omitempty"`
 }
 
 // Event defines model for Event.
@@ -623,6 +663,19 @@ type KeyRequest struct {
 	Scopes *[]Scope `json:"scopes,omitempty"`
 }
 
+// Location defines model for Location.
+type Location struct {
+	// Latitude Degrees.
+	Latitude float64 `json:"latitude"`
+
+	// Longitude Degrees.
+	Longitude float64 `json:"longitude"`
+
+	// Name 1,024 bytes at most, as the address.
+	Name    *string `json:"name,omitempty"`
+	Address *string `json:"address,omitempty"`
+}
+
 // Media defines model for Media.
 type Media struct {
 	Filename *string `json:"filename"`
@@ -638,12 +691,18 @@ type MediaRequest struct {
 	ExpiresAt *time.Time  `json:"expiresAt,omitempty"`
 	Media     MediaSource `json:"media"`
 
+	// Mentions As of a text, in the caption.
+	Mentions *[]string `json:"mentions,omitempty"`
+
 	// Message The caption, 65,536 bytes at most. WhatsApp shows none with audio: there it is kept but not sent.
 	Message *string `json:"message,omitempty"`
 
 	// Priority The lane; high overtakes normal, normal overtakes bulk.
 	Priority  *Priority `json:"priority,omitempty"`
 	Reference *string   `json:"reference,omitempty"`
+
+	// ReplyTo As of a text.
+	ReplyTo *string `json:"replyTo,omitempty"`
 
 	// SendAt Not sent before this, a year ahead at most; up to then the message is scheduled and can be canceled.
 	SendAt *time.Time `json:"sendAt,omitempty"`
@@ -709,7 +768,20 @@ type Message struct {
 	UpdatedAt     time.Time  `json:"updatedAt"`
 
 	// Queue Where a message in phase waiting stands. Only GET .../messages/{id} tells it.
-	Queue *QueuePlace `json:"queue,omitempty"`
+	Queue    *QueuePlace `json:"queue,omitempty"`
+	Location *Location   `json:"location,omitempty"`
+	Contacts *[]Contact  `json:"contacts,omitempty"`
+	Reaction *Reaction   `json:"reaction,omitempty"`
+
+	// ReplyTo The message that it answers. This and the fields around it are there for messages that have them.
+	ReplyTo  *string   `json:"replyTo,omitempty"`
+	Mentions *[]string `json:"mentions,omitempty"`
+
+	// EditOf The message that it gives another wording.
+	EditOf *string `json:"editOf,omitempty"`
+
+	// RevokeOf The message that it deletes.
+	RevokeOf *string `json:"revokeOf,omitempty"`
 }
 
 // MessageList defines model for MessageList.
@@ -906,6 +978,15 @@ type QuietHours struct {
 	To string `json:"to"`
 }
 
+// Reaction defines model for Reaction.
+type Reaction struct {
+	// MessageId The id of a message of this chat that was sent or received.
+	MessageId string `json:"messageId"`
+
+	// Emoji Empty takes the reaction away.
+	Emoji string `json:"emoji"`
+}
+
 // Restriction What WhatsApp forbids the number for a time.
 type Restriction struct {
 	// Code With first_contacts what WhatsApp said: reachout_restricted or rate_overlimit.
@@ -920,6 +1001,17 @@ type Restriction struct {
 type RetryRequest struct {
 	// Force Send again although an attempt may have arrived.
 	Force *bool `json:"force,omitempty"`
+}
+
+// RevokeRequest defines model for RevokeRequest.
+type RevokeRequest struct {
+	// ExpiresAt 60 hours after the message was sent at the latest.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+
+	// Priority The lane; high overtakes normal, normal overtakes bulk.
+	Priority  *Priority  `json:"priority,omitempty"`
+	Reference *string    `json:"reference,omitempty"`
+	SendAt    *time.Time `json:"sendAt,omitempty"`
 }
 
 // Scope defines model for Scope.
@@ -1041,19 +1133,29 @@ type TenantRequest struct {
 	Name *string `json:"name,omitempty"`
 }
 
-// TextRequest defines model for TextRequest.
+// TextRequest One of message, location, contacts and reaction, and what goes with it.
 type TextRequest struct {
+	Contacts *[]Contact `json:"contacts,omitempty"`
+
 	// ExpiresAt Not sent after this; without it 10 minutes after acceptance or sendAt for high, 24 hours for the others.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+	Location  *Location  `json:"location,omitempty"`
+
+	// Mentions Numbers that the text names, each as @ and its digits (@919876500001); a phone shows the name that it knows.
+	Mentions *[]string `json:"mentions,omitempty"`
 
 	// Message The text, 65,536 bytes at most.
-	Message string `json:"message"`
+	Message *string `json:"message,omitempty"`
 
 	// Priority The lane; high overtakes normal, normal overtakes bulk.
 	Priority *Priority `json:"priority,omitempty"`
+	Reaction *Reaction `json:"reaction,omitempty"`
 
 	// Reference Your own name for it, 256 bytes at most.
 	Reference *string `json:"reference,omitempty"`
+
+	// ReplyTo The id of the message that is answered, one of this chat that was sent or received; the phone shows it above the answer.
+	ReplyTo *string `json:"replyTo,omitempty"`
 
 	// SendAt Not sent before this, a year ahead at most; up to then the message is scheduled and can be canceled.
 	SendAt *time.Time `json:"sendAt,omitempty"`
@@ -1266,8 +1368,20 @@ type CancelMessageParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// EditMessageParams defines parameters for EditMessage.
+type EditMessageParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // RetryMessageParams defines parameters for RetryMessage.
 type RetryMessageParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RevokeMessageParams defines parameters for RevokeMessage.
+type RevokeMessageParams struct {
 	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
@@ -1376,8 +1490,14 @@ type PostMessageStatusesJSONRequestBody = StatusRequest
 // CancelMessageJSONRequestBody defines body for CancelMessage for application/json ContentType.
 type CancelMessageJSONRequestBody = NothingRequest
 
+// EditMessageJSONRequestBody defines body for EditMessage for application/json ContentType.
+type EditMessageJSONRequestBody = EditRequest
+
 // RetryMessageJSONRequestBody defines body for RetryMessage for application/json ContentType.
 type RetryMessageJSONRequestBody = RetryRequest
+
+// RevokeMessageJSONRequestBody defines body for RevokeMessage for application/json ContentType.
+type RevokeMessageJSONRequestBody = RevokeRequest
 
 // AddOptOutsJSONRequestBody defines body for AddOptOuts for application/json ContentType.
 type AddOptOutsJSONRequestBody = OptOutRequest
@@ -1450,7 +1570,7 @@ type ServerInterface interface {
 	// PostMedia Send an image, a video, audio or any document.
 	// (POST /api/{tenantId}/media)
 	PostMedia(ctx echo.Context, tenantId TenantId, params PostMediaParams) error
-	// PostMessage Send a text message.
+	// PostMessage Send a text, a location, contacts or a reaction.
 	// (POST /api/{tenantId}/message)
 	PostMessage(ctx echo.Context, tenantId TenantId, params PostMessageParams) error
 	// ListMessages List messages, newest first.
@@ -1465,12 +1585,18 @@ type ServerInterface interface {
 	// CancelMessage Cancel a message that no worker has claimed yet.
 	// (POST /api/{tenantId}/messages/{id}/cancel)
 	CancelMessage(ctx echo.Context, tenantId TenantId, id MessageId, params CancelMessageParams) error
+	// EditMessage Give a text that was sent another wording.
+	// (POST /api/{tenantId}/messages/{id}/edit)
+	EditMessage(ctx echo.Context, tenantId TenantId, id MessageId, params EditMessageParams) error
 	// ListMessageEvents What happened to a message, oldest first.
 	// (GET /api/{tenantId}/messages/{id}/events)
 	ListMessageEvents(ctx echo.Context, tenantId TenantId, id MessageId) error
 	// RetryMessage Send a failed, expired or canceled message again, as a new message.
 	// (POST /api/{tenantId}/messages/{id}/retry)
 	RetryMessage(ctx echo.Context, tenantId TenantId, id MessageId, params RetryMessageParams) error
+	// RevokeMessage Delete a message that was sent, for everyone.
+	// (POST /api/{tenantId}/messages/{id}/revoke)
+	RevokeMessage(ctx echo.Context, tenantId TenantId, id MessageId, params RevokeMessageParams) error
 	// ListOptOuts Who gets no bulk messages of the tenant, in the order of their numbers.
 	// (GET /api/{tenantId}/opt-outs)
 	ListOptOuts(ctx echo.Context, tenantId TenantId, params ListOptOutsParams) error
@@ -2308,6 +2434,50 @@ func (w *ServerInterfaceWrapper) CancelMessage(ctx echo.Context) error {
 	return err
 }
 
+// EditMessage converts echo context to params.
+func (w *ServerInterfaceWrapper) EditMessage(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id MessageId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params EditMessageParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.EditMessage(ctx, tenantId, id, params)
+	return err
+}
+
 // ListMessageEvents converts echo context to params.
 func (w *ServerInterfaceWrapper) ListMessageEvents(ctx echo.Context) error {
 	var err error
@@ -2373,6 +2543,50 @@ func (w *ServerInterfaceWrapper) RetryMessage(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.RetryMessage(ctx, tenantId, id, params)
+	return err
+}
+
+// RevokeMessage converts echo context to params.
+func (w *ServerInterfaceWrapper) RevokeMessage(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id MessageId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RevokeMessageParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RevokeMessage(ctx, tenantId, id, params)
 	return err
 }
 
@@ -2909,6 +3123,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/:tenantId/messages/status", wrapper.PostMessageStatuses, options.OperationMiddlewares["postMessageStatuses"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/cancel", wrapper.CancelMessage, options.OperationMiddlewares["cancelMessage"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/retry", wrapper.RetryMessage, options.OperationMiddlewares["retryMessage"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/edit", wrapper.EditMessage, options.OperationMiddlewares["editMessage"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/revoke", wrapper.RevokeMessage, options.OperationMiddlewares["revokeMessage"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/stats", wrapper.GetStats, options.OperationMiddlewares["getStats"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/session", wrapper.GetSession, options.OperationMiddlewares["getSession"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/session/connect", wrapper.ConnectSession, options.OperationMiddlewares["connectSession"]...)

@@ -24,6 +24,11 @@ func testRoundTrip(t *testing.T, open Opener) {
 		Media: &gateway.Media{
 			MimeType: "audio/ogg", Filename: "a \"b\".ogg", Size: 1 << 40, SHA256: strings.Repeat("ab", 32), Voice: true, Seconds: 7,
 		},
+		Content: &gateway.Content{
+			Location: &gateway.Location{Latitude: -0.1, Longitude: 180, Name: "\x00 <b>"},
+			Contacts: []gateway.Contact{{Name: "日本", Phones: []string{"4915112345678"}}}, Mentions: []string{"1"}, Emoji: "\U0001F44D",
+			Target: &gateway.Target{MessageID: "m", StanzaID: "3A", FromMe: true, Type: gateway.TypeText, Text: "said", Until: now.UTC().Truncate(time.Microsecond)},
+		},
 		Priority: gateway.PriorityHigh, Reference: "order 7", BulkID: "bulk-1", RetryOf: "older", WhatsAppID: "3EB0FULL",
 		Status: gateway.StatusQueued, CreatedAt: now, SendAt: now.Add(time.Hour), ExpiresAt: now.Add(2 * time.Hour), // of a bulk: queued all the same
 	}

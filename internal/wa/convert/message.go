@@ -21,7 +21,7 @@ func Text(text string) *waE2E.Message {
 	return &waE2E.Message{Conversation: proto.String(text)}
 }
 
-// MediaType is the kind of upload for a message type. Every type but text has one; of others it is an error.
+// MediaType is the kind of upload for a message type. Those of files have one; of others it is an error.
 func MediaType(t gateway.MessageType) (whatsmeow.MediaType, error) {
 	switch t {
 	case gateway.TypeImage:
@@ -32,7 +32,7 @@ func MediaType(t gateway.MessageType) (whatsmeow.MediaType, error) {
 		return whatsmeow.MediaAudio, nil
 	case gateway.TypeDocument:
 		return whatsmeow.MediaDocument, nil
-	case gateway.TypeText:
+	case gateway.TypeText, gateway.TypeLocation, gateway.TypeContacts, gateway.TypeReaction, gateway.TypeEdit, gateway.TypeRevoke:
 	}
 	return "", fmt.Errorf("message type %q has no media", t)
 }
@@ -85,7 +85,7 @@ func Media(m *gateway.Message, up whatsmeow.UploadResponse) (*waE2E.Message, err
 			URL: &up.URL, DirectPath: &up.DirectPath, MediaKey: up.MediaKey,
 			FileEncSHA256: up.FileEncSHA256, FileSHA256: up.FileSHA256, FileLength: &up.FileLength,
 		}}, nil
-	case gateway.TypeText:
+	case gateway.TypeText, gateway.TypeLocation, gateway.TypeContacts, gateway.TypeReaction, gateway.TypeEdit, gateway.TypeRevoke:
 	}
 	return nil, fmt.Errorf("message type %q has no media", m.Type)
 }

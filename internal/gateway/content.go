@@ -1,0 +1,87 @@
+package gateway
+
+import "time"
+
+// The types of messages that are neither a text nor a file.
+const (
+	TypeLocation MessageType = "location"
+	TypeContacts MessageType = "contacts"
+	TypeReaction MessageType = "reaction"
+	TypeEdit     MessageType = "edit"   // gives a text that was sent another wording
+	TypeRevoke   MessageType = "revoke" // deletes a message that was sent, for everyone
+)
+
+// Bounds of what a message may hold beside its text.
+const (
+	MaxContacts     = 10   // of one message
+	MaxPhones       = 10   // of one contact
+	MaxContactBytes = 256  // of each text of a contact
+	MaxPlaceBytes   = 1024 // of the name and of the address of a location
+	MaxMentions     = 100
+	MaxEmojiBytes   = 64   // of a reaction: the longest emoji that Unicode recommends has 35
+	MaxQuoteBytes   = 1024 // of the text that a reply quotes; the phone that has the message shows all of it
+)
+
+// How long after it was sent a message can be changed. Phones ignore what comes later. The first is WhatsApp's own bound (whatsmeow.EditWindow), the
+// second what its apps offer.
+const (
+	EditWindow   = 20 * time.Minute
+	RevokeWindow = 60 * time.Hour
+)
+
+// Content is what a message holds beside its text and its file. It is stored as JSON: a name that is here stays.
+type Content struct {
+	Location *Location `json:"location,omitempty"`
+	Contacts []Contact `json:"contacts,omitempty"`
+	Emoji    string    `json:"emoji,omitempty"`    // of a reaction; empty takes the one before away
+	Mentions []string  `json:"mentions,omitempty"` // E.164 digits; the text names each as @digits
+	// Target is the message that a reaction, an edit or a revoke is about; any other type replies to it.
+	Target *Target `json:"target,omitempty"`
+}
+
+// Location is a point on the map.
+type Location struct {
+	Latitude  float64 `json:"latitude"`  // degrees, -90 to 90
+	Longitude float64 `json:"longitude"` // degrees, -180 to 180
+	Name      string  `json:"name,omitempty"`
+	Address   string  `json:"address,omitempty"`
+}
+
+// Contact is a card with a person's numbers.
+type Contact struct {
+	Name         string   `json:"name"`
+	Phones       []string `json:"phones"` // E.164 digits
+	Organization string   `json:"organization,omitempty"`
+	Email        string   `json:"email,omitempty"`
+}
+
+// Target names another message of the same chat, as it was known at accept.
+type Target struct {
+	MessageID string      `json:"id"` // ours, of one that was sent or received
+	StanzaID  string      `json:"stanza"`
+	FromMe    bool        `json:"fromMe,omitempty"`
+	Sender    string      `json:"sender,omitempty"` // bare JID of who wrote it, empty when FromMe
+	Type      MessageType `json:"type,omitempty"`
+	Text      string      `json:"text,omitempty"` // what a reply quotes, MaxQuoteBytes
+	Until     time.Time   `json:"until,omitzero"` // of an edit or a revoke: phones take it no later
+}
+
+// Refers is the target when m is about it (as a reaction, an edit or a revoke), nil when there is none or m replies to it.
+func (m *Message) Refers() *Target {
+	switch m.Type {
+	case TypeReaction, TypeEdit, TypeRevoke:
+		if m.Content != nil {
+			return m.Content.Target
+		}
+	case TypeText, TypeImage, TypeVideo, TypeAudio, TypeDocument, TypeLocation, TypeContacts:
+	}
+	return nil
+}
+
+// ReplyTo is the message that m replies to, nil when it does not.
+func (m *Message) ReplyTo() *Target {
+	if m.Content == nil || m.Refers() != nil {
+		return nil
+	}
+	return m.Content.Target
+}
