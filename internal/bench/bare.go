@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,6 +131,9 @@ type bareLoop struct {
 const onlineWithin = 2 * time.Minute
 
 func (l *bareLoop) connect(ctx context.Context, numbers []string) error {
+	if len(numbers) == 0 {
+		return nil // so that the memory of a loop without sessions is that
+	}
 	known, err := l.container.GetAllDevices(ctx)
 	if err != nil {
 		return err
@@ -241,10 +245,25 @@ func bareOn(b *bench, sim *testkit.Simulator) bareSettings {
 		s.Driver, s.Source, s.Conns = "pgx", services.Postgres(b), 20
 		return s
 	}
-	s.Driver, s.Conns = "sqlite", 1
-	s.Source = "file:" + filepath.Join(b.TempDir(), "bare.db") +
-		"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=cache_size(-16384)"
+	s.Driver, s.Conns, s.Source = "sqlite", 1, bareFile(filepath.Join(b.TempDir(), "bare.db"))
 	return s
+}
+
+// bareOnHub has the bare loop use the Signal stores in the database of a hub that has ended, for the hub's own numbers.
+func bareOnHub(b *bench, sim *testkit.Simulator, h *hub) bareSettings {
+	s := bareSettings{Server: sim.Process.Printed("WHATSAPP_SERVER="), RootKey: sim.Process.Printed("WHATSAPP_ROOT_KEY=")}
+	if b.shape.postgres {
+		s.Driver, s.Source, s.Conns = "pgx", h.database, 20
+		return s
+	}
+	s.Driver, s.Conns, s.Source = "sqlite", 1, bareFile(strings.TrimPrefix(h.database, "sqlite://"))
+	return s
+}
+
+// bareFile is what the driver opens for a file of SQLite.
+func bareFile(path string) string {
+	return "file:" + path +
+		"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=cache_size(-16384)"
 }
 
 // startBare starts a bare loop and has its new sessions paired.

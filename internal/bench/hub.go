@@ -84,7 +84,7 @@ func (h *hub) pair(sim *testkit.Simulator, sessions int) []string {
 		ids[i] = fmt.Sprintf("tenant-%d", i)
 		h.admin.JSON(h.b, http.MethodPost, "/admin/tenants", map[string]string{"id": ids[i]}, http.StatusCreated, nil)
 	}
-	each(h.b, 4, sessions, func(i int) {
+	each(h.b, 8, sessions, func(i int) {
 		sim.Scan(h.admin.PairingCode(h.b, ids[i]), hubNumber(i))
 		h.admin.AwaitSession(h.b, ids[i], "online")
 	})

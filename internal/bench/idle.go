@@ -16,7 +16,8 @@ import (
 )
 
 // idle measures what paired sessions cost that neither send nor receive: memory and CPU time of the process that holds them (the
-// worker; embedded: the hub), and the commands that the whole hub sends to Redis. The baseline is as many whatsmeow clients in a process of their own.
+// worker; embedded: the hub), and the commands that the whole hub sends to Redis. The baseline is as many whatsmeow clients in a process of their own,
+// which take over the very devices of the hub, in its database, when that has ended: a pairing costs more than all else here.
 //
 // Memory is what a process with sessions has more than the same process without any, both started on a database that is complete, so that
 // neither migrations nor the keys made at a pairing count, and after a garbage collection that was asked for. What SQLite or Postgres keep on
@@ -37,12 +38,14 @@ func idle(b *bench) {
 	pause(b, b.window/2) // until what a start does is done
 	with, commands := h.watch()
 
-	settings := bareOn(b, sim)
+	h.end()
+	settings := bareOnHub(b, sim, h)
 	loop := startBare(b, sim, settings)
 	bareWithout := loop.usage(b)
 	loop.end()
-	settings.Numbers = bareNumbers(b.sessions)
-	startBare(b, sim, settings).end()
+	for i := range b.sessions {
+		settings.Numbers = append(settings.Numbers, hubNumber(i))
+	}
 	loop = startBare(b, sim, settings)
 	pause(b, b.window/2)
 	before := loop.usage(b)
@@ -80,11 +83,17 @@ type usage struct {
 // restart ends the hub's processes in order and starts them again.
 func (h *hub) restart() {
 	h.b.Helper()
+	h.end()
+	h.start()
+}
+
+// end ends the hub's processes in order.
+func (h *hub) end() {
+	h.b.Helper()
 	h.worker.Terminate(time.Minute)
 	if h.api != h.worker {
 		h.api.Terminate(time.Minute)
 	}
-	h.start()
 }
 
 // watch lets the hub idle for the window, and returns what the worker used, its CPU time that of the window, and how many commands
@@ -120,13 +129,11 @@ func (h *hub) watch() (used usage, commands float64) {
 // usage collects the worker's garbage and returns what the worker uses then.
 func (h *hub) usage() usage {
 	h.b.Helper()
-	ops := "http://" + h.worker.Listening("operations")
-	for range 2 { // the second collects what finalizers have let go
-		fetch(h.b, ops+"/debug/pprof/heap?gc=1")
-	}
+	profile := "http://" + h.worker.Listening("operations") + "/debug/pprof/heap?gc=1&debug=1"
+	fetch(h.b, profile)
+	stats := fetch(h.b, profile) // the second collects what finalizers have let go, and is written after the figures at its end were taken
 	u := processUsage(h.b, h.worker.PID())
-	metrics := fetch(h.b, ops+"/metrics")
-	u.inUse = metric(h.b, metrics, "go_memstats_heap_inuse_bytes") + metric(h.b, metrics, "go_memstats_stack_inuse_bytes")
+	u.inUse = memStat(h.b, stats, "# HeapInuse = ") + memStat(h.b, stats, "# Stack = ")
 	return u
 }
 
@@ -169,19 +176,19 @@ func processUsage(b *bench, pid int) usage {
 	}
 }
 
-// metric reads a metric without labels.
-func metric(b *bench, metrics, name string) int64 {
+// memStat reads the number behind what a line of stats begins with.
+func memStat(b *bench, stats, begin string) int64 {
 	b.Helper()
-	for line := range strings.Lines(metrics) {
-		if value, found := strings.CutPrefix(line, name+" "); found {
-			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+	for line := range strings.Lines(stats) {
+		if value, found := strings.CutPrefix(line, begin); found {
+			n, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
 			if err != nil {
-				b.Fatalf("read metric %s: %v", name, err)
+				b.Fatalf("read %q: %v", line, err)
 			}
-			return int64(v)
+			return n
 		}
 	}
-	b.Fatalf("there is no metric %s", name)
+	b.Fatalf("there is no line %q", begin)
 	return 0
 }
 

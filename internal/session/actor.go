@@ -41,9 +41,11 @@ type link struct {
 	recording bool              // recordLate runs
 }
 
-// actor owns one session. Its fields belong to its goroutine, but for those said to be shared.
+// actor owns one session. What is posted to it is done one by one, by a goroutine that is there only while there is something to do: thousands of
+// sessions that idle keep no stack. Its fields belong to what is posted, but for those said to be shared.
 type actor struct {
 	s      *Supervisor
+	ctx    context.Context //nolint:containedctx // the life of the actor, for what is done later
 	log    *slog.Logger
 	fence  gateway.Fence
 	tenant string
@@ -52,11 +54,12 @@ type actor struct {
 	live     atomic.Pointer[link] // the client that sends may use, nil when not online
 	inbox    chan func()
 	commandC chan gateway.Command
-	endOnce  sync.Once
-	endC     chan ending
 	ended    atomic.Bool
 	leaving  atomic.Bool // ended, and to be handed over
 	done     chan struct{}
+
+	mu      sync.Mutex
+	working bool // its goroutine is there
 
 	session gateway.Session // as we want it stored
 	unsaved bool
@@ -68,9 +71,8 @@ type actor struct {
 	lanesOpen   bool
 	lanesClosed chan struct{} // closed when the closing in progress is done, nil when there is none
 
-	alarm  *time.Timer // the one thing to do later
-	onTime func()
-	retry  *time.Timer // of a save
+	alarm *time.Timer // the one thing to do later, nil when there is none
+	retry *time.Timer // of a save, nil when there is none
 
 	attempt     int // counts dials, so that the failure of an old one is not taken for that of the current one
 	failures    int
@@ -79,27 +81,31 @@ type actor struct {
 	refreshed   bool // the client version was fetched anew since WhatsApp last took one
 }
 
-func newActor(s *Supervisor, session gateway.Session) *actor {
+// newActor makes an actor that does nothing before run.
+func newActor(ctx context.Context, s *Supervisor, session gateway.Session) *actor {
 	return &actor{
 		s:        s,
+		ctx:      ctx,
 		log:      s.log.With("tenant", session.TenantID),
 		fence:    session.Fence(),
 		tenant:   session.TenantID,
 		inbox:    make(chan func(), inboxSize),
 		commandC: make(chan gateway.Command, 8),
-		endC:     make(chan ending, 1),
 		done:     make(chan struct{}),
+		working:  true,
 		session:  session,
 	}
 }
 
 // end asks the actor to end; done is closed when it has. The first way asked for counts.
 func (a *actor) end(how ending) {
-	a.endOnce.Do(func() {
+	a.mu.Lock()
+	if !a.ended.Load() {
 		a.leaving.Store(how == handOver)
 		a.ended.Store(true)
-		a.endC <- how
-	})
+	}
+	a.mu.Unlock()
+	a.wake()
 }
 
 func (a *actor) ending() bool { return a.ended.Load() }
@@ -108,66 +114,87 @@ func (a *actor) ending() bool { return a.ended.Load() }
 func (a *actor) command(c gateway.Command) bool {
 	select {
 	case a.commandC <- c:
+		a.wake()
 		return true
 	default:
 		return false
 	}
 }
 
-// post lets the actor's goroutine do something. It waits for room, unless the actor has ended.
+// post has do done. It waits for room, unless the actor has ended.
 func (a *actor) post(do func()) {
 	select {
 	case a.inbox <- do:
+		a.wake()
 	case <-a.done:
 	}
 }
 
-// run owns the session until end. After a panic it starts anew, with the backoff of a lost connection.
-func (a *actor) run(ctx context.Context) {
-	defer close(a.done)
-	defer a.s.forget(a)
-	a.alarm, a.retry = stoppedTimer(), stoppedTimer()
-	defer a.alarm.Stop()
-	defer a.retry.Stop()
-	start := func() { a.begin(ctx) }
-	for {
-		how, panicked := a.serve(ctx, start)
-		if !panicked {
-			a.finish(ctx, how)
-			return
-		}
-		a.contained(a.drop)
-		a.failures++
-		delay := a.s.deps.Timings.backoff(a.failures)
-		start = func() { a.restart(ctx, delay) }
+// wake has the goroutine look for what was left for it.
+func (a *actor) wake() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.working {
+		a.working = true
+		go a.work()
 	}
 }
 
-// serve works until the actor is to end, or something panics.
-func (a *actor) serve(ctx context.Context, start func()) (how ending, panicked bool) {
-	panicked = a.contained(func() {
-		start()
-		for !a.lost {
-			select {
-			case how = <-a.endC:
-				return
-			case do := <-a.inbox:
-				do()
-			case command := <-a.commandC:
-				a.obey(ctx, command)
-			case <-a.alarm.C:
-				a.onTime()
-			case <-a.retry.C:
-				a.save(ctx)
-			case <-a.lanesClosed:
-				a.lanesClosed = nil
-				a.openLanes()
-			}
+// run owns the session until end. It returns when there is nothing to do for now.
+func (a *actor) run() {
+	if !a.ended.Load() {
+		a.step(func() { a.begin(a.ctx) })
+	}
+	a.work()
+}
+
+// work does what there is to do, and after an end the last things.
+func (a *actor) work() {
+	for {
+		if a.ended.Load() {
+			a.finish(a.ctx)
+			a.s.forget(a)
+			close(a.done)
+			a.s.tasks.Done()
+			return // nobody works again
 		}
-		how = fenced
-		a.ended.Store(true)
-	})
-	return how, panicked
+		do := a.next()
+		if do == nil {
+			return
+		}
+		a.step(do)
+	}
+}
+
+// next takes what waits longest; nil when nothing does, and then the goroutine must end.
+func (a *actor) next() func() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case do := <-a.inbox:
+		return do
+	case command := <-a.commandC:
+		return func() { a.obey(a.ctx, command) }
+	default:
+	}
+	if a.ended.Load() {
+		return func() {}
+	}
+	a.working = false
+	return nil
+}
+
+// step does one thing. After a panic the session is taken up anew, with the backoff of a lost connection.
+func (a *actor) step(do func()) {
+	if a.contained(do) {
+		a.contained(a.drop)
+		a.failures++
+		delay := a.s.deps.Timings.backoff(a.failures)
+		a.contained(func() { a.restart(a.ctx, delay) })
+	}
+	if a.lost {
+		a.end(fenced)
+	}
 }
 
 // restart takes the session up again some time after a panic.
@@ -191,8 +218,13 @@ func (a *actor) contained(do func()) (panicked bool) {
 }
 
 // finish ends the session's life in this process.
-func (a *actor) finish(ctx context.Context, how ending) {
+func (a *actor) finish(ctx context.Context) {
+	how := fenced
+	if a.leaving.Load() && !a.lost {
+		how = handOver
+	}
 	a.contained(func() {
+		a.never()
 		if how == fenced {
 			// Somebody else may connect any moment: the send in hand is cut off rather than waited for.
 			a.drop()
@@ -212,6 +244,9 @@ func (a *actor) finish(ctx context.Context, how ending) {
 			a.save(ctx)
 		}
 	})
+	if a.retry != nil {
+		a.retry.Stop()
+	}
 	if how == handOver && !a.lost {
 		a.contained(func() { a.release(ctx) })
 	}
@@ -271,8 +306,14 @@ func (a *actor) closeLanes() {
 	closed := make(chan struct{})
 	a.lanesClosed = closed
 	go func() {
-		defer close(closed)
 		a.contained(func() { a.s.deps.Lanes.Close(a.fence.TenantKey) })
+		close(closed)
+		a.post(func() {
+			if a.lanesClosed == closed { // else somebody waited for it
+				a.lanesClosed = nil
+				a.openLanes()
+			}
+		})
 	}()
 }
 
@@ -285,19 +326,27 @@ func (a *actor) waitForLanes() {
 
 // Timer.
 
-func stoppedTimer() *time.Timer {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}
-
 // later does something after d, instead of what was to be done later before.
 func (a *actor) later(d time.Duration, do func()) {
-	a.onTime = do
-	a.alarm.Reset(d)
+	a.never()
+	var alarm *time.Timer
+	alarm = time.AfterFunc(d, func() {
+		a.post(func() {
+			if a.alarm == alarm { // else it was too late to stop it
+				a.alarm = nil
+				do()
+			}
+		})
+	})
+	a.alarm = alarm
 }
 
-func (a *actor) never() { a.alarm.Stop() }
+func (a *actor) never() {
+	if a.alarm != nil {
+		a.alarm.Stop()
+		a.alarm = nil
+	}
+}
 
 // Row.
 
@@ -335,7 +384,7 @@ func (a *actor) save(ctx context.Context) {
 		a.lost = true
 	case err != nil:
 		a.unsaved = true
-		a.retry.Reset(saveRetry)
+		a.saveLater()
 		a.log.Warn("store the state of a session", "state", string(want.State), "error", err)
 	default:
 		a.unsaved, a.ban, a.holding = false, nil, false
@@ -347,4 +396,21 @@ func (a *actor) save(ctx context.Context) {
 			a.openLanes()
 		}
 	}
+}
+
+// saveLater saves again after a while.
+func (a *actor) saveLater() {
+	if a.retry != nil {
+		a.retry.Stop()
+	}
+	var retry *time.Timer
+	retry = time.AfterFunc(saveRetry, func() {
+		a.post(func() {
+			if a.retry == retry {
+				a.retry = nil
+				a.save(a.ctx)
+			}
+		})
+	})
+	a.retry = retry
 }

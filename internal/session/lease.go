@@ -132,9 +132,9 @@ func (s *Supervisor) acquire(ctx context.Context, limit int) {
 	}
 }
 
-// run starts the goroutine that owns session. One that still runs under an older epoch ends first.
+// run starts the actor that owns session. One that still runs under an older epoch ends first.
 func (s *Supervisor) run(ctx context.Context, session gateway.Session) {
-	a := newActor(s, session)
+	a := newActor(context.WithoutCancel(ctx), s, session)
 	s.mu.Lock()
 	before := s.actors[session.TenantKey]
 	s.actors[session.TenantKey] = a
@@ -144,11 +144,10 @@ func (s *Supervisor) run(ctx context.Context, session gateway.Session) {
 	}
 	s.tasks.Add(1)
 	go func() {
-		defer s.tasks.Done()
 		if before != nil {
 			<-before.done
 		}
-		a.run(context.WithoutCancel(ctx))
+		a.run()
 	}()
 }
 

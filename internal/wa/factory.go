@@ -166,6 +166,7 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 	c.container = device.Container // which checks the lease
 
 	cli := whatsmeow.NewClient(device, whatsmeowLog{log: log})
+	shed(cli)
 	cli.SetWebsocketHTTPClient(f.http)
 	cli.SetPreLoginHTTPClient(f.http)
 	cli.SetMediaHTTPClient(f.mediaHTTP)
