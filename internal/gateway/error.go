@@ -29,6 +29,7 @@ const (
 	CodeTenantExists       Code = "tenant_exists"        // a duplicate tenant id
 	CodeUnauthorized       Code = "unauthorized"         // no key, or an unknown one
 	CodeForbidden          Code = "forbidden"            // a key that is not for this tenant, whether or not it exists
+	CodeScopeMissing       Code = "scope_missing"        // the tenant's own key, but not for this
 	CodeNotFound           Code = "not_found"            // no such thing
 	CodeMethodNotAllowed   Code = "method_not_allowed"   // the path exists, the method does not
 	CodeConflict           Code = "conflict"             // the state of the thing forbids it

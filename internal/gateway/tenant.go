@@ -12,7 +12,17 @@ type Tenant struct {
 	Name      string
 	CreatedAt time.Time
 	Settings  Settings
+	Limits    Limits
 }
+
+// Limits are what the operator allows a tenant; 0 of each is what the hub is set to.
+type Limits struct {
+	RequestsPerSecond int // in the long run; twice as many at once
+	QueuedMessages    int // that wait, those of bulks and scheduled ones included
+}
+
+// MaxLimit bounds each of Limits.
+const MaxLimit = 1_000_000_000
 
 var tenantID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
@@ -28,4 +38,8 @@ type APIKey struct {
 	Hash      [32]byte // SHA-256 of the key; keys are random, so a slow hash adds nothing
 	CreatedAt time.Time
 	RevokedAt time.Time // zero: live
+	ExpiresAt time.Time // when a key that was replaced ends; zero: it does not
 }
+
+// Expired reports whether the key ended by itself.
+func (k APIKey) Expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }

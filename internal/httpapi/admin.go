@@ -2,11 +2,9 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
+	"math"
 	"net/http"
-	"slices"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -28,7 +26,76 @@ func (s *Server) ListTenants(c echo.Context) error {
 }
 
 func tenantModel(t gateway.Tenant) spec.Tenant {
-	return spec.Tenant{Id: t.ID, Name: orNull(t.Name), CreatedAt: t.CreatedAt.UTC()}
+	return spec.Tenant{
+		Id: t.ID, Name: orNull(t.Name), CreatedAt: t.CreatedAt.UTC(),
+		RequestsPerSecond: orDefault(t.Limits.RequestsPerSecond), QueuedMessages: orDefault(t.Limits.QueuedMessages),
+	}
+}
+
+// orDefault is null for a limit that the hub's setting decides.
+func orDefault(limit int) *int {
+	if limit == 0 {
+		return nil
+	}
+	return &limit
+}
+
+// PatchTenant changes what a tenant is allowed.
+func (s *Server) PatchTenant(c echo.Context, id string) error {
+	body, err := readBody(c)
+	if err != nil {
+		return err
+	}
+	var changes []func(*gateway.Limits)
+	if err := decodeBody(c, body, func(d *strictjson.Decoder) (err error) {
+		if d == nil {
+			return noBody()
+		}
+		return d.Object(func(field string) error {
+			limit := func(l *gateway.Limits) *int { return &l.RequestsPerSecond }
+			switch field {
+			case "requestsPerSecond":
+			case "queuedMessages":
+				limit = func(l *gateway.Limits) *int { return &l.QueuedMessages }
+			default:
+				return d.UnknownField()
+			}
+			var value int
+			if null, err := d.Null(); err != nil {
+				return err
+			} else if !null {
+				if value, err = wholeNumber(d, 1, gateway.MaxLimit); err != nil {
+					return err
+				}
+			}
+			changes = append(changes, func(l *gateway.Limits) { *limit(l) = value })
+			return nil
+		})
+	}); err != nil {
+		return err
+	}
+	tenant, err := s.store.UpdateLimits(c.Request().Context(), id, func(limits *gateway.Limits) {
+		for _, change := range changes {
+			change(limits)
+		}
+	})
+	if err != nil {
+		return wrap(err, "change the limits")
+	}
+	s.keys.clear() // they hold the tenant
+	return sendJSON(c, tenantModel(tenant))
+}
+
+// wholeNumber reads a whole number from least to most.
+func wholeNumber(d *strictjson.Decoder, least, most int) (int, error) {
+	n, err := d.Float()
+	if err != nil {
+		return 0, err
+	}
+	if n != math.Trunc(n) || n < float64(least) || n > float64(most) {
+		return 0, gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "%s must be a whole number from %d to %d", d.Pointer(), least, most)
+	}
+	return int(n), nil
 }
 
 // CreateTenant makes a tenant with an unpaired session.
@@ -80,105 +147,6 @@ func (s *Server) DeleteTenant(c echo.Context, id string) error {
 	defer s.keys.clear() // also when it failed half-way
 	if err := s.tenants.Delete(ctx, tenant); err != nil {
 		return wrap(err, "delete the tenant")
-	}
-	return c.NoContent(http.StatusNoContent)
-}
-
-// ListKeys answers with a tenant's live keys.
-func (s *Server) ListKeys(c echo.Context, id string) error {
-	ctx := c.Request().Context()
-	tenant, err := s.store.Tenant(ctx, id)
-	if err != nil {
-		return wrap(err, "look up the tenant")
-	}
-	keys, err := s.store.Keys(ctx, tenant.Key)
-	if err != nil {
-		return wrap(err, "list the keys")
-	}
-	list := spec.KeyList{Data: []spec.Key{}}
-	for _, k := range keys {
-		if k.RevokedAt.IsZero() {
-			list.Data = append(list.Data, spec.Key{Id: k.ID, Name: orNull(k.Name), Scopes: scopes(k), CreatedAt: k.CreatedAt.UTC()})
-		}
-	}
-	return sendJSON(c, list)
-}
-
-func scopes(k gateway.APIKey) []spec.Scope {
-	out := make([]spec.Scope, len(k.Scopes))
-	for i, scope := range k.Scopes {
-		out[i] = spec.Scope(scope)
-	}
-	return out
-}
-
-// CreateKey makes a key and shows it this once; a replay has no secret.
-func (s *Server) CreateKey(c echo.Context, id string, _ spec.CreateKeyParams) error {
-	key := gateway.APIKey{Scopes: []string{}}
-	decode := func(d *strictjson.Decoder) error { return decodeKey(d, &key) }
-	return s.post(c, decode, func(ctx context.Context, _ *gateway.IdempotencyCompletion) (*answer, error) {
-		tenant, err := s.store.Tenant(ctx, id)
-		if err != nil {
-			return nil, wrap(err, "look up the tenant")
-		}
-		secret := gateway.NewKeySecret()
-		keyID, err := uuid.NewV7()
-		if err != nil {
-			return nil, fmt.Errorf("make a key id: %w", err)
-		}
-		key.ID, key.TenantKey, key.Hash, key.CreatedAt = keyID.String(), tenant.Key, gateway.HashKey(secret), s.opts.Clock().UTC()
-		if err := s.store.CreateKey(ctx, key); err != nil {
-			return nil, wrap(err, "create the key")
-		}
-		shown := spec.CreatedKey{Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt, Key: &secret}
-		a := jsonAnswer(http.StatusCreated, shown)
-		shown.Key = nil
-		a.replay = &jsonAnswer(http.StatusCreated, shown).IdempotencyAnswer
-		return a, nil
-	})
-}
-
-// decodeKey reads {name?, scopes?}.
-func decodeKey(d *strictjson.Decoder, key *gateway.APIKey) error {
-	if d == nil {
-		return nil
-	}
-	return d.Object(func(field string) error {
-		switch field {
-		case "name":
-			return optional(d, &key.Name, maxNameField, gateway.CodeInvalidBody)
-		case "scopes":
-			if null, err := d.Null(); err != nil || null {
-				return err
-			}
-			return d.Array(maxKeyword, func() error {
-				var scope string
-				if err := required(d, &scope, maxKeyword, gateway.CodeInvalidBody); err != nil {
-					return err
-				}
-				if !spec.Scope(scope).Valid() {
-					return gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "%s must be send, read or session", d.Pointer())
-				}
-				if !slices.Contains(key.Scopes, scope) {
-					key.Scopes = append(key.Scopes, scope)
-				}
-				return nil
-			})
-		}
-		return d.UnknownField()
-	})
-}
-
-// DeleteKey revokes a key; this process stops believing it at once.
-func (s *Server) DeleteKey(c echo.Context, id, keyID string) error {
-	ctx := c.Request().Context()
-	tenant, err := s.store.Tenant(ctx, id)
-	if err != nil {
-		return wrap(err, "look up the tenant")
-	}
-	defer s.keys.clear()
-	if err := s.store.RevokeKey(ctx, tenant.Key, keyID); err != nil {
-		return wrap(err, "revoke the key")
 	}
 	return c.NoContent(http.StatusNoContent)
 }

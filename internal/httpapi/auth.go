@@ -47,7 +47,7 @@ func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation)
 		return gateway.Tenant{}, err
 	}
 	if len(who.key.Scopes) > 0 && !slices.Contains(who.key.Scopes, op.Scope) {
-		return gateway.Tenant{}, gateway.Errorf(gateway.CodeForbidden, "this key lacks the scope %q", op.Scope)
+		return gateway.Tenant{}, gateway.Errorf(gateway.CodeScopeMissing, "this key lacks the scope %s", op.Scope)
 	}
 	return tenant, nil
 }
@@ -71,7 +71,7 @@ func (s *Server) credential(ctx context.Context, hash [32]byte) (*credential, er
 		return nil, fmt.Errorf("look up the key: %w", err)
 	}
 	for _, key := range found {
-		if subtle.ConstantTimeCompare(key.Hash[:], hash[:]) == 1 && key.RevokedAt.IsZero() {
+		if subtle.ConstantTimeCompare(key.Hash[:], hash[:]) == 1 && key.RevokedAt.IsZero() && !key.Expired(s.opts.Clock()) {
 			who := &credential{key: key}
 			s.keys.put(hash, who, age)
 			return who, nil
@@ -135,7 +135,7 @@ func (k *keyCache) get(hash [32]byte) *credential {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	who := k.byHash[hash]
-	if who == nil || k.clock().After(who.until) {
+	if who == nil || !k.clock().Before(who.until) {
 		return nil
 	}
 	return who
@@ -157,6 +157,9 @@ func (k *keyCache) put(hash [32]byte, who *credential, age int) {
 		clear(k.byHash)
 	}
 	who.until = k.clock().Add(k.ttl)
+	if end := who.key.ExpiresAt; !end.IsZero() && end.Before(who.until) {
+		who.until = end
+	}
 	k.byHash[hash] = who
 }
 

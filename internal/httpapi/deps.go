@@ -17,10 +17,14 @@ type Store interface {
 	CreateTenant(ctx context.Context, id, name string) (gateway.Tenant, error) // gateway.CodeTenantExists
 	Tenant(ctx context.Context, id string) (gateway.Tenant, error)
 	Tenants(ctx context.Context) ([]gateway.Tenant, error)
+	UpdateLimits(ctx context.Context, id string, apply func(*gateway.Limits)) (gateway.Tenant, error)
 
 	CreateKey(ctx context.Context, key gateway.APIKey) error
 	Keys(ctx context.Context, tenantKey int64) ([]gateway.APIKey, error)
 	RevokeKey(ctx context.Context, tenantKey int64, id string) error
+	// RotateKey gives a key a successor with its name and scopes, and lets it end at until. gateway.CodeNotFound, gateway.CodeConflict:
+	// it has a successor already.
+	RotateKey(ctx context.Context, tenantKey int64, id string, fresh gateway.APIKey, until time.Time) (successor, old gateway.APIKey, err error)
 	// KeysByPrefix returns the live keys whose hash begins with prefix.
 	KeysByPrefix(ctx context.Context, prefix [8]byte) ([]gateway.APIKey, error)
 

@@ -42,7 +42,7 @@ func statusOf(code gateway.Code) (status int, ok bool) {
 		return http.StatusUnsupportedMediaType, true
 	case gateway.CodeUnauthorized:
 		return http.StatusUnauthorized, true
-	case gateway.CodeForbidden:
+	case gateway.CodeForbidden, gateway.CodeScopeMissing:
 		return http.StatusForbidden, true
 	case gateway.CodeNotFound:
 		return http.StatusNotFound, true

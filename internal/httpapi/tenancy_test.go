@@ -74,12 +74,12 @@ func TestScopedKeyDoesOnlyWhatItIsFor(t *testing.T) {
 	t.Parallel()
 	h := newHub(t)
 	read, send := h.newKey(h.algo, "read"), h.newKey(h.algo, "send")
-	h.do(request{path: "/api/algo/message", key: read, body: hello}).refused(http.StatusForbidden, gateway.CodeForbidden, "")
+	h.do(request{path: "/api/algo/message", key: read, body: hello}).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
 	h.do(request{path: "/api/algo/messages", key: read}).want(http.StatusOK)
 	h.do(request{path: "/api/algo/session", key: read}).want(http.StatusOK)
-	h.do(request{path: "/api/algo/session/qr", key: read}).refused(http.StatusForbidden, gateway.CodeForbidden, "")
+	h.do(request{path: "/api/algo/session/qr", key: read}).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
 	h.do(request{path: "/api/algo/message", key: send, body: hello}).want(http.StatusAccepted)
-	h.do(request{path: "/api/algo/messages", key: send}).refused(http.StatusForbidden, gateway.CodeForbidden, "")
+	h.do(request{path: "/api/algo/messages", key: send}).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
 }
 
 func TestTenantsAndKeysLiveAndDie(t *testing.T) {

@@ -9,12 +9,13 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk, pacing`
+const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk, pacing, rate_limit, queue_limit`
 
 func scanTenant(row scanner) (t gateway.Tenant, err error) {
 	var created, high, normal, bulk int64
 	var pacing string
-	if err = row.Scan(&t.Key, &t.ID, &t.Name, &created, &t.Settings.HoldUnknown, &high, &normal, &bulk, &pacing); err != nil {
+	if err = row.Scan(&t.Key, &t.ID, &t.Name, &created, &t.Settings.HoldUnknown, &high, &normal, &bulk, &pacing,
+		&t.Limits.RequestsPerSecond, &t.Limits.QueuedMessages); err != nil {
 		return t, err
 	}
 	t.Settings.Pacing, err = readPacing(pacing)
@@ -63,4 +64,26 @@ func (s *Store) UpdateSettings(ctx context.Context, tenantKey int64, apply func(
 		return gateway.Settings{}, err
 	}
 	return settings, nil
+}
+
+// UpdateLimits lets apply change what the operator allows a tenant, and returns what is stored. CodeNotFound.
+func (s *Store) UpdateLimits(ctx context.Context, id string, apply func(*gateway.Limits)) (gateway.Tenant, error) {
+	var tenant gateway.Tenant
+	err := s.write(ctx, "update limits", func(t *tx) (err error) {
+		tenant, err = scanTenant(t.row(s.d.sql(`SELECT `+tenantColumns+` FROM tenants WHERE id = $1 AND deleted_at = 0 {lock}`), id))
+		if errors.Is(err, sql.ErrNoRows) {
+			return gateway.Errorf(gateway.CodeNotFound, "there is no tenant %s", id)
+		}
+		if err != nil {
+			return err
+		}
+		apply(&tenant.Limits)
+		_, err = t.exec(`UPDATE tenants SET rate_limit = $1, queue_limit = $2 WHERE tenant_key = $3`,
+			tenant.Limits.RequestsPerSecond, tenant.Limits.QueuedMessages, tenant.Key)
+		return err
+	})
+	if err != nil {
+		return gateway.Tenant{}, err
+	}
+	return tenant, nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/wapro/hub/internal/gateway"
 )
@@ -162,18 +163,18 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 	}
 }
 
-const keyColumns = `id, COALESCE(tenant_key, 0), name, scopes, hash, created_at, revoked_at`
+const keyColumns = `id, COALESCE(tenant_key, 0), name, scopes, hash, created_at, revoked_at, expires_at`
 
 func scanKey(row scanner) (k gateway.APIKey, err error) {
 	var (
-		scopes           string
-		hash             []byte
-		created, revoked int64
+		scopes                    string
+		hash                      []byte
+		created, revoked, expires int64
 	)
-	err = row.Scan(&k.ID, &k.TenantKey, &k.Name, &scopes, &hash, &created, &revoked)
+	err = row.Scan(&k.ID, &k.TenantKey, &k.Name, &scopes, &hash, &created, &revoked, &expires)
 	k.Scopes = strings.Fields(scopes)
 	copy(k.Hash[:], hash)
-	k.CreatedAt, k.RevokedAt = fromMicros(created), fromMicros(revoked)
+	k.CreatedAt, k.RevokedAt, k.ExpiresAt = fromMicros(created), fromMicros(revoked), fromMicros(expires)
 	return k, err
 }
 
@@ -194,20 +195,51 @@ func (s *Store) CreateKey(ctx context.Context, k gateway.APIKey) error {
 				return err
 			}
 		}
-		_, err := tx.exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at)
-			VALUES ($1, NULLIF(CAST($2 AS BIGINT), 0), $3, $4, $5, $6, $7)`,
-			k.ID, k.TenantKey, k.Name, strings.Join(k.Scopes, " "), k.Hash[:], k.Hash[:8], micros(k.CreatedAt))
-		if s.d.duplicate(err) {
-			return gateway.Errorf(gateway.CodeConflict, "a key with this id exists already")
+		return s.insertKey(tx, k)
+	})
+}
+
+func (s *Store) insertKey(tx *tx, k gateway.APIKey) error {
+	_, err := tx.exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at, expires_at)
+		VALUES ($1, NULLIF(CAST($2 AS BIGINT), 0), $3, $4, $5, $6, $7, $8)`,
+		k.ID, k.TenantKey, k.Name, strings.Join(k.Scopes, " "), k.Hash[:], k.Hash[:8], micros(k.CreatedAt), micros(k.ExpiresAt))
+	if s.d.duplicate(err) {
+		return gateway.Errorf(gateway.CodeConflict, "a key with this id exists already")
+	}
+	return err
+}
+
+// RotateKey gives the tenant's live key id a successor with its name and scopes, of which fresh brings ID, Hash and CreatedAt, and
+// lets the old key end at until. CodeNotFound; CodeConflict: it has a successor already.
+func (s *Store) RotateKey(ctx context.Context, tenantKey int64, id string, fresh gateway.APIKey, until time.Time) (successor, old gateway.APIKey, err error) {
+	err = s.write(ctx, "rotate key", func(tx *tx) (err error) {
+		old, err = scanKey(tx.row(s.d.sql(`SELECT `+keyColumns+` FROM api_keys
+			WHERE id = $1 AND tenant_key = $2 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $3) {lock}`), id, tenantKey, micros(s.now())))
+		if errors.Is(err, sql.ErrNoRows) {
+			return gateway.Errorf(gateway.CodeNotFound, "there is no such key")
 		}
+		if err != nil {
+			return err
+		}
+		if !old.ExpiresAt.IsZero() {
+			return gateway.Errorf(gateway.CodeConflict, "this key has a successor already: rotate that one, or revoke this one")
+		}
+		old.ExpiresAt = stored(until)
+		successor = fresh
+		successor.TenantKey, successor.Name, successor.Scopes, successor.ExpiresAt = tenantKey, old.Name, old.Scopes, time.Time{}
+		if err := s.insertKey(tx, successor); err != nil {
+			return err
+		}
+		_, err = tx.exec(`UPDATE api_keys SET expires_at = $1 WHERE id = $2`, micros(old.ExpiresAt), id)
 		return err
 	})
+	return successor, old, err
 }
 
 // Keys lists the live keys of a tenant, oldest first; with tenantKey 0 the admin's.
 func (s *Store) Keys(ctx context.Context, tenantKey int64) ([]gateway.APIKey, error) {
 	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys
-		WHERE COALESCE(tenant_key, 0) = $1 AND revoked_at = 0 ORDER BY created_at, id`, tenantKey)
+		WHERE COALESCE(tenant_key, 0) = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) ORDER BY created_at, id`, tenantKey, micros(s.now()))
 	list, err := all(rows, err, scanKey)
 	if err != nil {
 		return nil, s.wrap("list keys", err)
@@ -230,7 +262,8 @@ func (s *Store) RevokeKey(ctx context.Context, tenantKey int64, id string) error
 // KeysByPrefix finds the live keys whose hash begins with prefix, of every tenant and the admin's. The caller
 // compares whole hashes in constant time.
 func (s *Store) KeysByPrefix(ctx context.Context, prefix [8]byte) ([]gateway.APIKey, error) {
-	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE hash_prefix = $1 AND revoked_at = 0`, prefix[:])
+	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE hash_prefix = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`,
+		prefix[:], micros(s.now()))
 	list, err := all(rows, err, scanKey)
 	if err != nil {
 		return nil, s.wrap("find keys", err)

@@ -30,7 +30,7 @@ func (o old) fill(exec func(query string, args ...any)) {
 	later := o.now.Add(time.Hour).UnixMicro()
 	exec(`INSERT INTO settings (name, value) VALUES ('mode', 'real')`)
 	exec(`INSERT INTO tenants (id, name, last_seq, created_at) VALUES ('algo', 'Algo', 7, $1)`, at)
-	exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at) VALUES ('key', 1, 'Shop', 'send read', $1, $2, $3)`, o.hash[:], o.hash[:8], at)
+	exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at) VALUES ('key', 1, 'Shop', $4, $1, $2, $3)`, o.hash[:], o.hash[:8], at, map[bool]string{false: "send session", true: "send manage"}[o.has(25)])
 	exec(`INSERT INTO idempotency (tenant_key, scope, idem_key, body_hash, lock_until, expires_at, status, header, body)
 		VALUES (1, 'POST /message', 'again', $1, 0, $2, 202, '{"Location":"/x"}', $3)`, o.hash[:], later, []byte(`{"id":"sent"}`))
 	exec(`INSERT INTO sessions (tenant_key, state, reason, jid, lid, since, owner, epoch, lease_until)
@@ -156,7 +156,7 @@ func (o old) check(t *testing.T, s *store.Store) {
 	}
 	keys, err := s.KeysByPrefix(ctx, [8]byte(o.hash[:8]))
 	fine(err)
-	if len(keys) != 1 || keys[0].Hash != o.hash || keys[0].TenantKey != 1 || !slices.Equal(keys[0].Scopes, []string{"send", "read"}) {
+	if len(keys) != 1 || keys[0].Hash != o.hash || keys[0].TenantKey != 1 || !slices.Equal(keys[0].Scopes, []string{"send", "manage"}) || !keys[0].ExpiresAt.IsZero() {
 		t.Errorf("the keys are %+v", keys)
 	}
 	answer, err := s.ReserveIdempotency(ctx, gateway.Idempotency{TenantKey: 1, Scope: "POST /message", Key: "again", BodyHash: o.hash, LockUntil: o.now.Add(time.Minute)})

@@ -14,7 +14,7 @@ import (
 func (s *Store) OpenWebSession(ctx context.Context, w gateway.WebSession) error {
 	return s.write(ctx, "open a web session", func(t *tx) error {
 		var one int
-		err := t.row(s.d.sql(`SELECT 1 FROM api_keys WHERE id = $1 AND revoked_at = 0 {lock}`), w.KeyID).Scan(&one)
+		err := t.row(s.d.sql(`SELECT 1 FROM api_keys WHERE id = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) {lock}`), w.KeyID, micros(s.now())).Scan(&one)
 		if errors.Is(err, sql.ErrNoRows) {
 			return gateway.Errorf(gateway.CodeNotFound, "there is no such key")
 		}
@@ -37,13 +37,13 @@ func (s *Store) OpenWebSession(ctx context.Context, w gateway.WebSession) error 
 
 // WebSession finds a web session that is not over, its key, and the id of the key's tenant, which the admin's has none. CodeNotFound.
 func (s *Store) WebSession(ctx context.Context, tokenHash [32]byte) (w gateway.WebSession, k gateway.APIKey, tenantID string, err error) {
-	var opened, expires int64
-	row := s.readRow(ctx, `SELECT w.key_id, w.opened_at, w.expires_at, COALESCE(t.id, ''), COALESCE(t.tenant_key, 0), k.name, k.scopes
+	var opened, expires, keyExpires int64
+	row := s.readRow(ctx, `SELECT w.key_id, w.opened_at, w.expires_at, COALESCE(t.id, ''), COALESCE(t.tenant_key, 0), k.name, k.scopes, k.expires_at
 		FROM web_sessions w JOIN api_keys k ON k.id = w.key_id LEFT JOIN tenants t ON t.tenant_key = k.tenant_key AND t.deleted_at = 0
-		WHERE w.token_hash = $1 AND w.expires_at > $2 AND k.revoked_at = 0 AND (k.tenant_key IS NULL OR t.id IS NOT NULL)`,
+		WHERE w.token_hash = $1 AND w.expires_at > $2 AND k.revoked_at = 0 AND (k.expires_at = 0 OR k.expires_at > $2) AND (k.tenant_key IS NULL OR t.id IS NOT NULL)`,
 		tokenHash[:], micros(s.now()))
 	var scopes string
-	err = row.Scan(&w.KeyID, &opened, &expires, &tenantID, &k.TenantKey, &k.Name, &scopes)
+	err = row.Scan(&w.KeyID, &opened, &expires, &tenantID, &k.TenantKey, &k.Name, &scopes, &keyExpires)
 	if errors.Is(err, sql.ErrNoRows) {
 		return w, k, "", gateway.Errorf(gateway.CodeNotFound, "there is no such session")
 	}
@@ -51,7 +51,7 @@ func (s *Store) WebSession(ctx context.Context, tokenHash [32]byte) (w gateway.W
 		return w, k, "", s.wrap("read a web session", err)
 	}
 	w.TokenHash, w.OpenedAt, w.ExpiresAt = tokenHash, fromMicros(opened), fromMicros(expires)
-	k.ID, k.Scopes = w.KeyID, strings.Fields(scopes)
+	k.ID, k.Scopes, k.ExpiresAt = w.KeyID, strings.Fields(scopes), fromMicros(keyExpires)
 	return w, k, tenantID, nil
 }
 

@@ -500,6 +500,15 @@ func TestOptOutsKeysAndPhones(t *testing.T) {
 	if text := tab.Text("main"); strings.Contains(text, secret) {
 		t.Error("the key is shown a second time")
 	}
+
+	// Replaced, both work; revoked, it does not.
+	tab.Click("#keys form[action$='/rotate'] button")
+	yes(tab)
+	tab.Until("the new key", `/^wah_/.test(document.querySelector('#new-key-secret').innerText)`)
+	tab.UntilText("#keys", "ends")
+	for _, key := range []string{secret, tab.Text("#new-key-secret")} {
+		testkit.NewClient(key, base).Send(t, "rest", "919876563003", "while both work")
+	}
 	tab.Click("#keys button.danger")
 	yes(tab)
 	tab.UntilText("#notice", "Revoked")

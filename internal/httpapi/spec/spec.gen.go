@@ -174,19 +174,19 @@ func (e Priority) Valid() bool {
 
 // Defines values for Scope.
 const (
-	ScopeRead    Scope = "read"
-	ScopeSend    Scope = "send"
-	ScopeSession Scope = "session"
+	ScopeManage Scope = "manage"
+	ScopeRead   Scope = "read"
+	ScopeSend   Scope = "send"
 )
 
 // Valid indicates whether the value is a known member of the Scope enum.
 func (e Scope) Valid() bool {
 	switch e {
+	case ScopeManage:
+		return true
 	case ScopeRead:
 		return true
 	case ScopeSend:
-		return true
-	case ScopeSession:
 		return true
 	default:
 		return false
@@ -642,8 +642,11 @@ type InvalidRecipient struct {
 // Key defines model for Key.
 type Key struct {
 	CreatedAt time.Time `json:"createdAt"`
-	Id        string    `json:"id"`
-	Name      *string   `json:"name"`
+
+	// ExpiresAt When it ends, because it was replaced.
+	ExpiresAt *time.Time `json:"expiresAt"`
+	Id        string     `json:"id"`
+	Name      *string    `json:"name"`
 
 	// Scopes Empty means everything.
 	Scopes []Scope `json:"scopes"`
@@ -659,8 +662,14 @@ type KeyList struct {
 type KeyRequest struct {
 	Name *string `json:"name,omitempty"`
 
-	// Scopes What the key may do; without it everything. send: accept, cancel, retry. read: look. session: pair and log out.
+	// Scopes What the key may do; without it everything. send: accept, cancel, retry. read: look. manage: pair, log out, settings, webhooks.
 	Scopes *[]Scope `json:"scopes,omitempty"`
+}
+
+// KeyRotationRequest defines model for KeyRotationRequest.
+type KeyRotationRequest struct {
+	// GraceSeconds How long the old key goes on working; 0 ends it at once.
+	GraceSeconds *int `json:"graceSeconds,omitempty"`
 }
 
 // Location defines model for Location.
@@ -1014,7 +1023,20 @@ type RevokeRequest struct {
 	SendAt    *time.Time `json:"sendAt,omitempty"`
 }
 
-// Scope defines model for Scope.
+// RotatedKey defines model for RotatedKey.
+type RotatedKey struct {
+	CreatedAt time.Time `json:"createdAt"`
+	Id        string    `json:"id"`
+
+	// Key The secret; null in a replay.
+	Key             *string   `json:"key"`
+	Name            *string   `json:"name"`
+	OldKeyExpiresAt time.Time `json:"oldKeyExpiresAt"`
+	OldKeyId        string    `json:"oldKeyId"`
+	Scopes          []Scope   `json:"scopes"`
+}
+
+// Scope send: accept, cancel, send again, steer bulks and the queue. read: look. manage: pair, unlink, settings, webhooks.
 type Scope string
 
 // Session defines model for Session.
@@ -1119,12 +1141,24 @@ type Tenant struct {
 	CreatedAt time.Time `json:"createdAt"`
 	Id        string    `json:"id"`
 	Name      *string   `json:"name"`
+
+	// QueuedMessages How many of its messages may wait; null: what the hub is set to (QUEUE_LIMIT).
+	QueuedMessages *int `json:"queuedMessages"`
+
+	// RequestsPerSecond Requests its keys may make in the long run, twice as many at once; null: what the hub is set to (RATE_LIMIT).
+	RequestsPerSecond *int `json:"requestsPerSecond"`
 }
 
 // TenantList defines model for TenantList.
 type TenantList struct {
 	Data       []Tenant `json:"data"`
 	NextCursor *string  `json:"nextCursor"`
+}
+
+// TenantPatch defines model for TenantPatch.
+type TenantPatch struct {
+	QueuedMessages    *int `json:"queuedMessages,omitempty"`
+	RequestsPerSecond *int `json:"requestsPerSecond,omitempty"`
 }
 
 // TenantRequest defines model for TenantRequest.
@@ -1263,6 +1297,12 @@ type CreateTenantParams struct {
 
 // CreateKeyParams defines parameters for CreateKey.
 type CreateKeyParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RotateKeyParams defines parameters for RotateKey.
+type RotateKeyParams struct {
 	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
@@ -1451,8 +1491,14 @@ type GetStatsParams struct {
 // CreateTenantJSONRequestBody defines body for CreateTenant for application/json ContentType.
 type CreateTenantJSONRequestBody = TenantRequest
 
+// PatchTenantJSONRequestBody defines body for PatchTenant for application/json ContentType.
+type PatchTenantJSONRequestBody = TenantPatch
+
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = KeyRequest
+
+// RotateKeyJSONRequestBody defines body for RotateKey for application/json ContentType.
+type RotateKeyJSONRequestBody = KeyRotationRequest
 
 // CreateBulkJSONRequestBody defines body for CreateBulk for application/json ContentType.
 type CreateBulkJSONRequestBody = BulkRequest
@@ -1525,6 +1571,9 @@ type ServerInterface interface {
 	// DeleteTenant Delete a tenant with its messages and keys, and unlink its number.
 	// (DELETE /admin/tenants/{id})
 	DeleteTenant(ctx echo.Context, id AdminTenantId) error
+	// PatchTenant Change what a tenant is allowed.
+	// (PATCH /admin/tenants/{id})
+	PatchTenant(ctx echo.Context, id AdminTenantId) error
 	// ListKeys The live keys of a tenant, without their secrets.
 	// (GET /admin/tenants/{id}/keys)
 	ListKeys(ctx echo.Context, id AdminTenantId) error
@@ -1534,6 +1583,9 @@ type ServerInterface interface {
 	// DeleteKey Revoke a key.
 	// (DELETE /admin/tenants/{id}/keys/{keyId})
 	DeleteKey(ctx echo.Context, id AdminTenantId, keyId string) error
+	// RotateKey Replace a key by a new one; both work for a while.
+	// (POST /admin/tenants/{id}/keys/{keyId}/rotate)
+	RotateKey(ctx echo.Context, id AdminTenantId, keyId string, params RotateKeyParams) error
 	// ListWorkers The workers that live, what they hold and what waits for them.
 	// (GET /admin/workers)
 	ListWorkers(ctx echo.Context) error
@@ -1724,6 +1776,22 @@ func (w *ServerInterfaceWrapper) DeleteTenant(ctx echo.Context) error {
 	return err
 }
 
+// PatchTenant converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchTenant(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AdminTenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchTenant(ctx, id)
+	return err
+}
+
 // ListKeys converts echo context to params.
 func (w *ServerInterfaceWrapper) ListKeys(ctx echo.Context) error {
 	var err error
@@ -1797,6 +1865,50 @@ func (w *ServerInterfaceWrapper) DeleteKey(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.DeleteKey(ctx, id, keyId)
+	return err
+}
+
+// RotateKey converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateKey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AdminTenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// ------------- Path parameter "keyId" -------------
+	var keyId string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "keyId", ctx.Param("keyId"), &keyId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter keyId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RotateKeyParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateKey(ctx, id, keyId, params)
 	return err
 }
 
@@ -3135,9 +3247,11 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/admin/tenants", wrapper.ListTenants, options.OperationMiddlewares["listTenants"]...)
 	router.POST(options.BaseURL+"/admin/tenants", wrapper.CreateTenant, options.OperationMiddlewares["createTenant"]...)
 	router.DELETE(options.BaseURL+"/admin/tenants/:id", wrapper.DeleteTenant, options.OperationMiddlewares["deleteTenant"]...)
+	router.PATCH(options.BaseURL+"/admin/tenants/:id", wrapper.PatchTenant, options.OperationMiddlewares["patchTenant"]...)
 	router.GET(options.BaseURL+"/admin/tenants/:id/keys", wrapper.ListKeys, options.OperationMiddlewares["listKeys"]...)
 	router.POST(options.BaseURL+"/admin/tenants/:id/keys", wrapper.CreateKey, options.OperationMiddlewares["createKey"]...)
 	router.DELETE(options.BaseURL+"/admin/tenants/:id/keys/:keyId", wrapper.DeleteKey, options.OperationMiddlewares["deleteKey"]...)
+	router.POST(options.BaseURL+"/admin/tenants/:id/keys/:keyId/rotate", wrapper.RotateKey, options.OperationMiddlewares["rotateKey"]...)
 	router.GET(options.BaseURL+"/", wrapper.GetIndex, options.OperationMiddlewares["getIndex"]...)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetDescription, options.OperationMiddlewares["getDescription"]...)
 	router.GET(options.BaseURL+"/livez", wrapper.GetLiveness, options.OperationMiddlewares["getLiveness"]...)

@@ -40,7 +40,7 @@ func testTenants(t *testing.T, open Opener) {
 
 	secret := gateway.NewKeySecret()
 	key := gateway.APIKey{
-		ID: "key-1", TenantKey: w.tenant.Key, Name: "shop", Scopes: []string{"messages", "session"},
+		ID: "key-1", TenantKey: w.tenant.Key, Name: "shop", Scopes: []string{"read", "manage"},
 		Hash: gateway.HashKey(secret), CreatedAt: w.clock.Now(),
 	}
 	must(t, w.CreateKey(ctx, key))
@@ -58,6 +58,49 @@ func testTenants(t *testing.T, open Opener) {
 	if len(admins) != 1 || admins[0].ID != "admin" || admins[0].TenantKey != 0 || admins[0].CreatedAt.IsZero() {
 		t.Fatalf("admin keys %+v", admins)
 	}
+	// Two keys live while one replaces the other, then one.
+	fresh := gateway.APIKey{ID: "key-2", Hash: gateway.HashKey("second"), CreatedAt: w.clock.Now()}
+	end := w.clock.Now().Add(time.Hour)
+	_, _, err = w.RotateKey(ctx, w.newTenant("stranger").Key, "key-1", fresh, end)
+	wantCode(t, err, gateway.CodeNotFound)
+	successor, old, err := w.RotateKey(ctx, w.tenant.Key, "key-1", fresh, end)
+	must(t, err)
+	if successor.Name != "shop" || !slices.Equal(successor.Scopes, key.Scopes) || !successor.ExpiresAt.IsZero() || !old.ExpiresAt.Equal(end) || old.ID != "key-1" {
+		t.Fatalf("rotated to %+v from %+v", successor, old)
+	}
+	_, _, err = w.RotateKey(ctx, w.tenant.Key, "key-1", gateway.APIKey{ID: "key-3", Hash: gateway.HashKey("third")}, end)
+	wantCode(t, err, gateway.CodeConflict)
+	live, err := w.Keys(ctx, w.tenant.Key)
+	must(t, err)
+	if len(live) != 2 || !live[0].ExpiresAt.Equal(end) || live[1].ID != "key-2" || live[1].Hash != fresh.Hash {
+		t.Fatalf("while both live: %+v", live)
+	}
+	session1 := gateway.WebSession{TokenHash: gateway.HashSession("s"), KeyID: "key-1", OpenedAt: w.clock.Now(), ExpiresAt: w.clock.Now().Add(2 * time.Hour)}
+	must(t, w.OpenWebSession(ctx, session1))
+	w.clock.Advance(time.Hour)
+	if live, err = w.Keys(ctx, w.tenant.Key); err != nil || len(live) != 1 || live[0].ID != "key-2" {
+		t.Fatalf("after the end of the old one: %+v, %v", live, err)
+	}
+	if found, err := w.KeysByPrefix(ctx, [8]byte(key.Hash[:8])); err != nil || len(found) != 0 {
+		t.Fatalf("a key that has ended still opens: %+v, %v", found, err)
+	}
+	_, _, _, err = w.WebSession(ctx, session1.TokenHash)
+	wantCode(t, err, gateway.CodeNotFound)
+	wantCode(t, w.OpenWebSession(ctx, session1), gateway.CodeNotFound)
+	_, _, err = w.RotateKey(ctx, w.tenant.Key, "key-1", gateway.APIKey{ID: "key-3", Hash: gateway.HashKey("third")}, end)
+	wantCode(t, err, gateway.CodeNotFound)
+
+	limited, err := w.UpdateLimits(ctx, "algo", func(l *gateway.Limits) { l.RequestsPerSecond = 7 })
+	must(t, err)
+	if limited, err = w.UpdateLimits(ctx, "algo", func(l *gateway.Limits) { l.QueuedMessages = 9 }); err != nil || limited.Limits != (gateway.Limits{RequestsPerSecond: 7, QueuedMessages: 9}) {
+		t.Fatalf("limits %+v, %v", limited.Limits, err)
+	}
+	if again, err := w.Tenant(ctx, "algo"); err != nil || again.Limits != limited.Limits {
+		t.Fatalf("stored limits %+v, %v", again.Limits, err)
+	}
+	_, err = w.UpdateLimits(ctx, "nobody", func(*gateway.Limits) {})
+	wantCode(t, err, gateway.CodeNotFound)
+
 	wantCode(t, w.RevokeKey(ctx, 0, "key-1"), gateway.CodeNotFound) // another's key is not there
 	must(t, w.RevokeKey(ctx, w.tenant.Key, "key-1"))
 	wantCode(t, w.RevokeKey(ctx, w.tenant.Key, "key-1"), gateway.CodeNotFound)
@@ -66,6 +109,7 @@ func testTenants(t *testing.T, open Opener) {
 	if len(keys) != 0 {
 		t.Fatal("a revoked key still opens")
 	}
+	must(t, w.RevokeKey(ctx, w.tenant.Key, "key-2"))
 	if keys, err = w.Keys(ctx, w.tenant.Key); err != nil || len(keys) != 0 {
 		t.Fatalf("keys after revoking: %v, %v", keys, err)
 	}

@@ -2,16 +2,17 @@
 'use strict';
 
 (() => {
-  const form = document.querySelector('#create-key');
   const shown = document.querySelector('#new-key');
-  form?.addEventListener('api:done', (event) => {
+  document.addEventListener('api:done', (event) => {
+    const form = event.target;
+    if (!form.matches('[data-new-key]')) return;
     event.preventDefault();
     const { key, name } = event.detail;
     if (!key) return;
     document.querySelector('#new-key-secret').textContent = key;
     document.querySelector('#new-key-name').textContent = name || 'The key';
     try {
-      sessionStorage.setItem('hub:key:' + form.dataset.channel, key);
+      sessionStorage.setItem('hub:key:' + document.querySelector('#keys').dataset.channel, key);
     } catch { /* no storage: the samples go without */ }
     form.reset();
     shown.hidden = false;

@@ -1,0 +1,170 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/httpapi/spec"
+	"github.com/wapro/hub/internal/httpapi/strictjson"
+)
+
+// ListKeys answers with a tenant's live keys.
+func (s *Server) ListKeys(c echo.Context, id string) error {
+	ctx := c.Request().Context()
+	tenant, err := s.store.Tenant(ctx, id)
+	if err != nil {
+		return wrap(err, "look up the tenant")
+	}
+	keys, err := s.store.Keys(ctx, tenant.Key)
+	if err != nil {
+		return wrap(err, "list the keys")
+	}
+	list := spec.KeyList{Data: []spec.Key{}}
+	for _, k := range keys {
+		if k.RevokedAt.IsZero() {
+			list.Data = append(list.Data, spec.Key{Id: k.ID, Name: orNull(k.Name), Scopes: scopes(k), CreatedAt: k.CreatedAt.UTC(), ExpiresAt: timeOrNull(k.ExpiresAt)})
+		}
+	}
+	return sendJSON(c, list)
+}
+
+func scopes(k gateway.APIKey) []spec.Scope {
+	out := make([]spec.Scope, len(k.Scopes))
+	for i, scope := range k.Scopes {
+		out[i] = spec.Scope(scope)
+	}
+	return out
+}
+
+// CreateKey makes a key and shows it this once; a replay has no secret.
+func (s *Server) CreateKey(c echo.Context, id string, _ spec.CreateKeyParams) error {
+	key := gateway.APIKey{Scopes: []string{}}
+	decode := func(d *strictjson.Decoder) error { return decodeKey(d, &key) }
+	return s.post(c, decode, func(ctx context.Context, _ *gateway.IdempotencyCompletion) (*answer, error) {
+		tenant, err := s.store.Tenant(ctx, id)
+		if err != nil {
+			return nil, wrap(err, "look up the tenant")
+		}
+		fresh, secret, err := s.newKey()
+		if err != nil {
+			return nil, err
+		}
+		key.ID, key.TenantKey, key.Hash, key.CreatedAt = fresh.ID, tenant.Key, fresh.Hash, fresh.CreatedAt
+		if err := s.store.CreateKey(ctx, key); err != nil {
+			return nil, wrap(err, "create the key")
+		}
+		shown := spec.CreatedKey{Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt, Key: &secret}
+		a := jsonAnswer(http.StatusCreated, shown)
+		shown.Key = nil
+		a.replay = &jsonAnswer(http.StatusCreated, shown).IdempotencyAnswer
+		return a, nil
+	})
+}
+
+// newKey makes a key and its secret.
+func (s *Server) newKey() (key gateway.APIKey, secret string, err error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return key, "", fmt.Errorf("make a key id: %w", err)
+	}
+	secret = gateway.NewKeySecret()
+	return gateway.APIKey{ID: id.String(), Hash: gateway.HashKey(secret), CreatedAt: s.opts.Clock().UTC()}, secret, nil
+}
+
+// How long a key goes on working that was replaced.
+const (
+	defaultGrace = 24 * time.Hour
+	maxGrace     = 30 * 24 * time.Hour
+)
+
+// RotateKey makes the successor of a key and shows it this once; the old one ends after a while.
+func (s *Server) RotateKey(c echo.Context, id, keyID string, _ spec.RotateKeyParams) error {
+	grace := defaultGrace
+	decode := func(d *strictjson.Decoder) error {
+		if d == nil {
+			return nil
+		}
+		return d.Object(func(field string) (err error) {
+			if field != "graceSeconds" {
+				return d.UnknownField()
+			}
+			grace, err = wholeSeconds(d, 0, maxGrace)
+			return err
+		})
+	}
+	return s.post(c, decode, func(ctx context.Context, _ *gateway.IdempotencyCompletion) (*answer, error) {
+		tenant, err := s.store.Tenant(ctx, id)
+		if err != nil {
+			return nil, wrap(err, "look up the tenant")
+		}
+		fresh, secret, err := s.newKey()
+		if err != nil {
+			return nil, err
+		}
+		defer s.keys.clear() // they hold the old one without its end
+		key, old, err := s.store.RotateKey(ctx, tenant.Key, keyID, fresh, fresh.CreatedAt.Add(grace))
+		if err != nil {
+			return nil, wrap(err, "rotate the key")
+		}
+		shown := spec.RotatedKey{
+			Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt.UTC(), Key: &secret,
+			OldKeyId: old.ID, OldKeyExpiresAt: old.ExpiresAt.UTC(),
+		}
+		a := jsonAnswer(http.StatusCreated, shown)
+		shown.Key = nil
+		a.replay = &jsonAnswer(http.StatusCreated, shown).IdempotencyAnswer
+		return a, nil
+	})
+}
+
+// decodeKey reads {name?, scopes?}.
+func decodeKey(d *strictjson.Decoder, key *gateway.APIKey) error {
+	if d == nil {
+		return nil
+	}
+	return d.Object(func(field string) error {
+		switch field {
+		case "name":
+			return optional(d, &key.Name, maxNameField, gateway.CodeInvalidBody)
+		case "scopes":
+			if null, err := d.Null(); err != nil || null {
+				return err
+			}
+			return d.Array(maxKeyword, func() error {
+				var scope string
+				if err := required(d, &scope, maxKeyword, gateway.CodeInvalidBody); err != nil {
+					return err
+				}
+				if !spec.Scope(scope).Valid() {
+					return gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "%s must be send, read or manage", d.Pointer())
+				}
+				if !slices.Contains(key.Scopes, scope) {
+					key.Scopes = append(key.Scopes, scope)
+				}
+				return nil
+			})
+		}
+		return d.UnknownField()
+	})
+}
+
+// DeleteKey revokes a key; this process stops believing it at once.
+func (s *Server) DeleteKey(c echo.Context, id, keyID string) error {
+	ctx := c.Request().Context()
+	tenant, err := s.store.Tenant(ctx, id)
+	if err != nil {
+		return wrap(err, "look up the tenant")
+	}
+	defer s.keys.clear()
+	if err := s.store.RevokeKey(ctx, tenant.Key, keyID); err != nil {
+		return wrap(err, "revoke the key")
+	}
+	return c.NoContent(http.StatusNoContent)
+}
