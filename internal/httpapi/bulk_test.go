@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"strings"
 	"testing"
 	"time"
@@ -193,7 +194,7 @@ func TestBulkBodiesThatAreRefused(t *testing.T) {
 	}
 }
 
-// form is a bulk as a form; fields come in the order given, name=value, and file= is a CSV file.
+// form is a bulk as a form; fields come in the order given, name=value; file= is a CSV file, and media= a file as name;type;content.
 func form(t *testing.T, fields ...string) request {
 	t.Helper()
 	var body bytes.Buffer
@@ -203,6 +204,18 @@ func form(t *testing.T, fields ...string) request {
 		create := w.CreateFormField
 		if name == "file" {
 			create = func(name string) (io.Writer, error) { return w.CreateFormFile(name, "list.csv") }
+		}
+		if name == "media" {
+			filename, rest, _ := strings.Cut(value, ";")
+			kind, content, _ := strings.Cut(rest, ";")
+			value = content
+			create = func(name string) (io.Writer, error) {
+				header := textproto.MIMEHeader{"Content-Disposition": {fmt.Sprintf("form-data; name=%q; filename=%q", name, filename)}}
+				if kind != "" {
+					header.Set("Content-Type", kind)
+				}
+				return w.CreatePart(header)
+			}
 		}
 		part, err := create(name)
 		must(t, err)
@@ -259,6 +272,66 @@ func TestBulkAsCSV(t *testing.T) {
 	if n := h.bulks(); n != accepted {
 		t.Errorf("%d bulks were stored by requests that were refused", n-accepted)
 	}
+}
+
+func TestBulkAsCSVWithAFile(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	const list, file = "file=to,name\n919876543210,Asha\n919876543211,Ravi\n", "media=menu.txt;text/plain;Soup; and bread"
+	for name, fields := range map[string][]string{
+		"file first":      {file, list, "message=For {{name}}"},
+		"file last":       {"message=For {{name}}", list, file},
+		"without caption": {list, file},
+	} {
+		b := decode[bulkBody](h.do(form(t, fields...)).want(http.StatusAccepted))
+		sent, err := h.store.BulkMessages(t.Context(), h.algo.Key, b.ID, 0, nil, 10)
+		must(t, err)
+		caption := "For Ravi"
+		if len(fields) == 2 {
+			caption = ""
+		}
+		if len(sent) != 2 || sent[1].Type != gateway.TypeDocument || sent[1].Text != caption {
+			t.Fatalf("%s: %+v", name, sent)
+		}
+		if m := sent[1].Media; m.Filename != "menu.txt" || m.MimeType != "text/plain" || m.Size != 15 || m.SHA256 != sent[0].Media.SHA256 {
+			t.Errorf("%s: media %+v", name, m)
+		}
+	}
+	preview := form(t, list, file, "message=For {{name}}")
+	preview.path += "/preview"
+	h.do(preview).want(http.StatusOK)
+	accepted := h.bulks()
+	for _, c := range []struct {
+		pointer string
+		fields  []string
+	}{
+		{"/media", []string{list, "media=menu.txt;text/plain;"}},
+		{"/media", []string{list, "media=menu.txt;;Soup"}},
+		{"/media", []string{list, "media=menu.txt;image/png;Soup"}},
+		{"/media", []string{list, file, file}},
+		{"/media", []string{list, "media=menu.txt;text/" + strings.Repeat("x", 300) + ";Soup"}},
+		{"/media/filename", []string{list, "media=" + strings.Repeat("x", 300) + ";text/plain;Soup"}},
+		{"/file", []string{file, "message=x"}},
+		{"/file/0/vars/nobody", []string{list, file, "message={{nobody}}"}},
+	} {
+		got := h.do(form(t, c.fields...)).want(422)
+		if p := decode[problem](got); len(p.Errors) == 0 || p.Errors[0].Pointer != c.pointer {
+			t.Errorf("%.200q: %s", c.fields, got.body)
+		}
+	}
+	if n := h.bulks(); n != accepted {
+		t.Errorf("%d bulks were stored by requests that were refused", n-accepted)
+	}
+	keyed := func(file string) request {
+		r := form(t, list, file)
+		r.header["Idempotency-Key"] = "menu"
+		return r
+	}
+	one, two := decode[bulkBody](h.do(keyed(file)).want(http.StatusAccepted)), decode[bulkBody](h.do(keyed(file)).want(http.StatusAccepted))
+	if one.ID != two.ID {
+		t.Errorf("two bulks, %s and %s", one.ID, two.ID)
+	}
+	h.do(keyed(strings.Replace(file, "menu", "list", 1))).refused(422, gateway.CodeIdempotencyReuse, "") // the same bytes by another name
 }
 
 func TestBulkIsSafeToRepeat(t *testing.T) {

@@ -92,6 +92,8 @@ type Media interface {
 	// PutBase64 decodes r (base64, with or without a data: prefix) and stores the bytes; what r returns is never held
 	// in memory as a whole. gateway.CodeInvalidMedia, gateway.CodeMediaTooLarge, gateway.CodeMediaBusy.
 	PutBase64(ctx context.Context, r io.Reader) (gateway.Blob, error)
+	// Put is PutBase64 for bytes as they are.
+	Put(ctx context.Context, r io.Reader) (gateway.Blob, error)
 }
 
 // Tenants removes a tenant from everywhere: its session, its queues, its rows.

@@ -378,8 +378,13 @@ type BulkForm struct {
 	ExpiresAt      *time.Time         `json:"expiresAt,omitempty"`
 	File           openapi_types.File `json:"file"`
 	MaxFailureRate *float64           `json:"maxFailureRate,omitempty"`
-	Message        string             `json:"message"`
-	Name           *string            `json:"name,omitempty"`
+
+	// Media One file for all, 64 MiB at most; its name and Content-Type are those of the part.
+	Media *openapi_types.File `json:"media,omitempty"`
+
+	// Message The text; with media, the caption, which may be missing.
+	Message *string `json:"message,omitempty"`
+	Name    *string `json:"name,omitempty"`
 
 	// OnInvalid What becomes of a request with rows that cannot be sent.
 	OnInvalid *BulkOnInvalid `json:"onInvalid,omitempty"`

@@ -44,6 +44,11 @@
     }
   });
 
+  form.elements.media.addEventListener('change', () => {
+    stale();
+    form.elements.message.required = form.elements.media.files.length === 0;
+  });
+
   // ---- preview
 
   function stale() {
