@@ -3,16 +3,23 @@ package httpapi
 import (
 	"context"
 	"reflect"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/wapro/hub/internal/httpapi/spec"
 )
 
-// StreamBulkEvents sends a bulk's progress as it changes, the present one first, until nothing is left to do.
+// StreamBulkEvents sends a bulk's progress as it changes, the present one first, until nothing is left to do. Streams of one bulk share
+// what is read of it.
 func (s *Server) StreamBulkEvents(c echo.Context, _, id string) error {
-	ctx := c.Request().Context()
-	shown, err := s.bulkProgress(ctx, callOf(c).tenant.Key, id)
+	ctx, tenantKey := c.Request().Context(), callOf(c).tenant.Key
+	watched, leave := s.watched.watch(watchedKey{tenantKey, id})
+	defer leave()
+	look := func(age time.Duration) (spec.Bulk, error) {
+		return watched.look(ctx, age, func(ctx context.Context) (spec.Bulk, error) { return s.bulkProgress(ctx, tenantKey, id) })
+	}
+	shown, err := look(0) // who has just steered a bulk wants to see that
 	if err != nil {
 		return err
 	}
@@ -35,7 +42,7 @@ func (s *Server) StreamBulkEvents(c echo.Context, _, id string) error {
 		if over, err := s.nextLook(ctx, out); over || err != nil {
 			return err
 		}
-		if shown, err = s.bulkProgress(ctx, callOf(c).tenant.Key, id); err != nil {
+		if shown, err = look(s.opts.BulkPoll * 9 / 10); err != nil { // a tenth less, or who reads would miss every other turn of its own
 			return s.endOfStream(ctx, err)
 		}
 	}

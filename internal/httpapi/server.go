@@ -56,6 +56,7 @@ type Server struct {
 	keys     *keyCache
 	waits    *waiters
 	streams  chan struct{} // one token per open stream
+	watched  watchedBulks  // by streams
 	uploads  chan struct{} // one token per bulk that arrives
 	stopping chan struct{} // closed by Stop: waits and streams end
 	stopOnce sync.Once
