@@ -14,6 +14,7 @@ import (
 	"github.com/wapro/hub/internal/httpapi/spec"
 	"github.com/wapro/hub/internal/intake"
 	"github.com/wapro/hub/internal/media"
+	"github.com/wapro/hub/internal/metrics"
 	"github.com/wapro/hub/internal/webui"
 )
 
@@ -23,7 +24,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	if h.simulator != nil {
 		sandbox = h.simulator.Handler()
 	}
-	accepting := intake.New(intake.Deps{Store: h.database, Queue: h.tickets, Media: h.blobs, Log: h.log})
+	accepting := intake.New(intake.Deps{Store: h.database, Queue: meteredTickets{h.tickets, h.metrics, metrics.ByIntake}, Media: h.blobs, Log: h.log})
 	h.onStop("tickets", briefStop, accepting.Flush)
 	server, err := httpapi.New(httpapi.Deps{ //nolint:contextcheck // each request brings its own
 		Store:       h.commanded(),
@@ -35,6 +36,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 		Log:         h.log,
 		WebSessions: h.store,
 		Sandbox:     sandbox,
+		Answered:    h.metrics.Request,
 		Options:     httpapi.Options{Pacing: pacing(h.cfg.Mode()), KeyLock: h.opts.KeyLock},
 	})
 	if err != nil {

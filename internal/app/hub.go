@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wapro/hub/internal/bulk"
@@ -25,6 +24,7 @@ import (
 	"github.com/wapro/hub/internal/intake"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/media"
+	"github.com/wapro/hub/internal/metrics"
 	"github.com/wapro/hub/internal/queue"
 	"github.com/wapro/hub/internal/queue/embedded"
 	"github.com/wapro/hub/internal/secret"
@@ -55,7 +55,7 @@ type Hub struct {
 	cfg      config.Config
 	opts     Options
 	log      *slog.Logger
-	panics   prometheus.Counter
+	metrics  *metrics.Metrics
 	instance string // names this process as an owner of leases
 
 	store     *store.Store
@@ -101,8 +101,8 @@ const (
 
 // Start builds a process of the hub and starts it. When it fails, what was started is stopped again.
 func Start(ctx context.Context, process config.Process, cfg config.Config, opts Options) (_ *Hub, err error) {
-	panics := newPanicCounter()
-	h := &Hub{cfg: cfg, opts: opts, log: countPanics(opts.Log, panics), panics: panics, instance: uuid.NewString(), failed: make(chan error, 8)}
+	counters := metrics.New()
+	h := &Hub{cfg: cfg, opts: opts, log: countPanics(opts.Log, counters.Panicked), metrics: counters, instance: uuid.NewString(), failed: make(chan error, 8)}
 	h.egress = egress.New(*cfg.EgressAllowPrivate)
 	h.background, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
@@ -194,7 +194,7 @@ func (h *Hub) openStore(ctx context.Context) error {
 	}
 	h.store = st
 	h.onStop("database", briefStop, func(context.Context) error { return st.Close() })
-	h.database = between[Database](st, h.opts.Database)
+	h.database = meteredDatabase{between[Database](st, h.opts.Database), h.metrics}
 	h.ledger = ledger.New(h.database, time.Now)
 	if err := st.StampMode(ctx, string(h.cfg.Mode())); err != nil {
 		return err
@@ -245,7 +245,7 @@ func (h *Hub) openQueue(ctx context.Context) error {
 
 func (h *Hub) openBulks(context.Context) error {
 	h.bulks = bulk.New(bulk.Deps{
-		Store: h.store, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, Log: h.log, Dir: h.blobs.Scratch(),
+		Store: meteredBulks{h.store, h.metrics}, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, Log: h.log, Dir: h.blobs.Scratch(),
 		Wake: func() {
 			if h.worker != nil { // else the worker finds it with its next sweep
 				h.worker.relay.Wake()
@@ -280,7 +280,8 @@ func (h *Hub) listen(ctx context.Context, name, addr string, serve func(net.List
 }
 
 func (h *Hub) serveOps(ctx context.Context) (err error) {
-	server := &http.Server{Handler: opsHandler(h.probes(), h.panics), ReadHeaderTimeout: 5 * time.Second}
+	h.watch()
+	server := &http.Server{Handler: opsHandler(h.probes(), h.metrics.Handler()), ReadHeaderTimeout: 5 * time.Second}
 	h.opsAddr, err = h.listen(ctx, "operations", h.cfg.OpsAddr, server.Serve, func(ctx context.Context) error {
 		return errors.Join(server.Shutdown(ctx), server.Close())
 	})

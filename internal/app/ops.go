@@ -7,10 +7,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // probeTimeout bounds each dependency's check in /readyz.
@@ -24,16 +20,12 @@ type probe struct {
 	check func(context.Context) (report string, err error)
 }
 
-// opsHandler serves the private listener: liveness, readiness, metrics (those of Go, of the process, and own ones) and profiles.
-func opsHandler(probes []probe, own ...prometheus.Collector) http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(own...)
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
+// opsHandler serves the private listener: liveness, readiness, metrics and profiles.
+func opsHandler(probes []probe, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /livez", liveness())
 	mux.Handle("GET /readyz", readiness(probes))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -3,28 +3,20 @@ package app
 import (
 	"context"
 	"log/slog"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // panicKey is the key under which every room logs a panic that it has contained, next to its tenant.
 const panicKey = "panic"
 
-func newPanicCounter() prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "hub_panics_total", Help: "Panics that were contained. The log tells where, and of which tenant.",
-	})
-}
-
 // countPanics counts the lines of log that tell of a panic. Counted there, none that is told of can be missed, and no room has
 // to know of metrics.
-func countPanics(log *slog.Logger, count prometheus.Counter) *slog.Logger {
+func countPanics(log *slog.Logger, count func()) *slog.Logger {
 	return slog.New(panicLog{log.Handler(), count})
 }
 
 type panicLog struct {
 	slog.Handler
-	count prometheus.Counter
+	count func()
 }
 
 // Enabled lets a panic's line come even where LOG_LEVEL drops errors.
@@ -35,7 +27,7 @@ func (l panicLog) Enabled(ctx context.Context, level slog.Level) bool {
 func (l panicLog) Handle(ctx context.Context, line slog.Record) error {
 	line.Attrs(func(a slog.Attr) bool {
 		if a.Key == panicKey {
-			l.count.Inc()
+			l.count()
 			return false
 		}
 		return true

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wapro/hub/internal/dispatch"
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/metrics"
 	"github.com/wapro/hub/internal/relay"
 	"github.com/wapro/hub/internal/session"
 	"github.com/wapro/hub/internal/wa"
@@ -45,7 +46,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		return fmt.Errorf("name this machine: %w", err)
 	}
 	w := &worker{}
-	if w.relay, err = relay.New(h.database, h.ledger, h.tickets, relay.Options{
+	if w.relay, err = relay.New(h.database, h.ledger, meteredTickets{h.tickets, h.metrics, metrics.ByRelay}, relay.Options{
 		Instance: h.instance, Bulks: h.bulks, Online: func(tenantKey int64) bool { return w.sessions.Online(tenantKey) }, Log: h.log,
 	}); err != nil {
 		return err
@@ -60,7 +61,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 			return client, nil
 		},
 		Lanes:          lanes{h, w},
-		Receipts:       h.ledger,
+		Receipts:       meteredReceipts{h.ledger, h.metrics},
 		Instance:       h.instance,
 		Host:           host,
 		PID:            os.Getpid(),
@@ -68,10 +69,12 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		LeaseTTL:       h.cfg.LeaseTTL,
 		Embedded:       h.cfg.Embedded(),
 		RefreshVersion: refresh,
+		LeaseLost:      h.metrics.LeaseLost,
 		Timings:        session.Timings{BackoffBase: h.opts.Reconnect},
 	})
 	w.dispatch = dispatch.New(dispatch.Deps{
-		Ledger: h.ledger, Sender: w.sessions, Sessions: restrictions{h.database, w.sessions}, Queue: h.tickets, Contacts: h.database,
+		Ledger: meteredLedger{h.ledger, h.metrics}, Sender: meteredSender{w.sessions, h.metrics},
+		Sessions: restrictions{h.database, w.sessions}, Queue: meteredTickets{h.tickets, h.metrics, metrics.ByDispatch}, Contacts: h.database,
 		Paces: h.database, Pacing: pacing(h.cfg.Mode()),
 		Log: h.log, Options: dispatch.Options{SendTimeout: h.opts.SendTimeout, RetryBase: h.opts.RetryBase},
 	})

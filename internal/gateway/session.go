@@ -21,6 +21,14 @@ const (
 	SessionReplaced   SessionState = "replaced"   // the same session was opened elsewhere
 )
 
+// SessionStates lists all states.
+func SessionStates() []SessionState {
+	return []SessionState{
+		SessionUnpaired, SessionPairing, SessionConnecting, SessionOnline, SessionOffline, SessionLoggedOut, SessionBanned, SessionOutdated,
+		SessionReplaced,
+	}
+}
+
 // SessionReason is the machine-readable cause of a state; Hint says what to do.
 type SessionReason string
 

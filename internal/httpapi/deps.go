@@ -101,7 +101,7 @@ type Tenants interface {
 	Delete(ctx context.Context, t gateway.Tenant) error
 }
 
-// Deps are what the API needs. All but WebSessions and Sandbox are required.
+// Deps are what the API needs. All but WebSessions, Sandbox and Answered are required.
 type Deps struct {
 	Store   Store
 	Intake  Intake
@@ -114,7 +114,9 @@ type Deps struct {
 	WebSessions WebSessions
 	// Sandbox serves the /sandbox routes behind the admin key; nil: there are none.
 	Sandbox http.Handler
-	Options Options
+	// Answered is told of each request to the API: route is the router's pattern, empty when none matched. It must be quick. nil: nobody is.
+	Answered func(method, route string, status int, took time.Duration)
+	Options  Options
 }
 
 // Options tune the API; the zero value of each means its default.

@@ -47,8 +47,9 @@ type Server struct {
 	bulks   Bulks
 	log     *slog.Logger
 
-	sessions   WebSessions                 // nil: a cookie opens nothing
-	sameOrigin *http.CrossOriginProtection // of requests that a cookie opens
+	answered   func(method, route string, status int, took time.Duration) // nil: nobody wants to know
+	sessions   WebSessions                                                // nil: a cookie opens nothing
+	sameOrigin *http.CrossOriginProtection                                // of requests that a cookie opens
 	opts       Options
 
 	echo     *echo.Echo
@@ -73,7 +74,7 @@ func New(deps Deps) (*Server, error) {
 	opts := deps.Options.withDefaults()
 	s := &Server{
 		store: deps.Store, intake: deps.Intake, ledger: deps.Ledger, media: deps.Media, tenants: deps.Tenants, bulks: deps.Bulks,
-		log: deps.Log, sessions: deps.WebSessions, sameOrigin: http.NewCrossOriginProtection(), opts: opts,
+		log: deps.Log, answered: deps.Answered, sessions: deps.WebSessions, sameOrigin: http.NewCrossOriginProtection(), opts: opts,
 		echo:     echo.New(),
 		keys:     newKeyCache(opts.KeyCacheTTL, opts.Clock),
 		streams:  make(chan struct{}, opts.MaxStreams),
@@ -143,6 +144,9 @@ func (s *Server) around(next echo.HandlerFunc) echo.HandlerFunc {
 					panic(p)
 				}
 				s.answerError(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			}
+			if s.answered != nil {
+				s.answered(c.Request().Method, c.Path(), c.Response().Status, s.opts.Clock().Sub(start))
 			}
 			if s.log.Enabled(c.Request().Context(), slog.LevelDebug) {
 				s.log.DebugContext(c.Request().Context(), "request", "method", c.Request().Method, "route", c.Path(),

@@ -87,6 +87,9 @@ func (s *Supervisor) letGo(lost func(gateway.Fence) bool) {
 	for _, a := range s.actors {
 		if !a.ending() && lost(a.fence) {
 			s.log.Warn("the lease of a session is lost", "tenant", a.tenant, "epoch", a.fence.Epoch)
+			if s.deps.LeaseLost != nil {
+				s.deps.LeaseLost()
+			}
 			a.end(fenced) // it stays listed until it has ended, for a successor waits for it
 		}
 	}

@@ -87,6 +87,8 @@ type Deps struct {
 
 	// OnChange is told every stored change of a session, in order for each; it must be quick.
 	OnChange func(gateway.Session)
+	// LeaseLost is told of each session that is let go because its lease is lost; it must be quick. May be nil.
+	LeaseLost func()
 	// RefreshVersion fetches the current client version; asked once when WhatsApp calls ours outdated. May be nil.
 	RefreshVersion func(context.Context) error
 }

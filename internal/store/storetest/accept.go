@@ -361,3 +361,54 @@ func testDepth(t *testing.T, open Opener) {
 		t.Fatalf("depth without %s: %+v", oldest.ID, depth)
 	}
 }
+
+func testBacklogs(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx := t.Context()
+	backlogs := func() [3]gateway.LaneBacklog {
+		t.Helper()
+		list, err := w.Backlogs(ctx, 3)
+		must(t, err)
+		return [3]gateway.LaneBacklog(list)
+	}
+	empty := [3]gateway.LaneBacklog{{Lane: gateway.PriorityHigh}, {Lane: gateway.PriorityNormal}, {Lane: gateway.PriorityBulk}}
+	if got := backlogs(); got != empty {
+		t.Fatalf("with nothing: %+v", got)
+	}
+	began := w.clock.Now()
+	held := w.accept(gateway.PriorityNormal, 1)[0]
+	w.clock.Advance(time.Minute)
+	oldest := w.clock.Now()
+	w.accept(gateway.PriorityNormal, 1)
+	w.accept(gateway.PriorityBulk, 5) // more than are counted
+	other := w.newTenant("other")
+	w.clock.Advance(time.Minute)
+	late := w.message(other, gateway.PriorityHigh)
+	late.Status, late.SendAt, late.ExpiresAt = gateway.StatusScheduled, w.clock.Now().Add(time.Second), w.clock.Now().Add(time.Hour)
+	must(t, w.Accept(ctx, []*gateway.Message{late}, nil))
+	w.clock.Advance(time.Minute)
+	_, err := w.Release(ctx, w.clock.Now(), 10, func(m *gateway.Message) []gateway.Event { return m.Release(w.clock.Now()) })
+	must(t, err)
+	must(t, w.Accept(ctx, []*gateway.Message{w.message(other, gateway.PriorityNormal)}, nil))
+	want := [3]gateway.LaneBacklog{
+		{Lane: gateway.PriorityHigh, Waiting: 1, Oldest: late.SendAt},
+		{Lane: gateway.PriorityNormal, Waiting: 3, Oldest: began},
+		{Lane: gateway.PriorityBulk, Waiting: 3, Oldest: oldest},
+	}
+	if got := backlogs(); got != want {
+		t.Errorf("of two tenants: %+v, want %+v", got, want)
+	}
+	f := w.lease("worker", time.Minute)
+	w.claim(f, held)
+	if got := backlogs(); got != want {
+		t.Errorf("with one in hand: %+v, want %+v", got, want)
+	}
+	_, err = w.Update(ctx, w.tenant.Key, held.ID, nil, apply(w.clock.Now(), f.Owner, gateway.Outcome{
+		Kind: gateway.OutcomeHold, RetryAt: w.clock.Now().Add(time.Hour), Failure: gateway.Failure{Code: gateway.CodeReachOutLimited},
+	}))
+	must(t, err)
+	want[1].Oldest = oldest // what is held waits for something else
+	if got := backlogs(); got != want {
+		t.Errorf("with one held: %+v, want %+v", got, want)
+	}
+}

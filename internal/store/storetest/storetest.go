@@ -40,6 +40,7 @@ func Run(t *testing.T, open Opener) {
 		{"ABlobSurvivesAKillAtAnyMoment", testBlobKill},
 		{"ListWalksByCursor", testList},
 		{"DepthCountsUnfinished", testDepth},
+		{"BacklogsOfAllTenants", testBacklogs},
 		{"ClaimTakesTheOldest", testClaimOldest},
 		{"ClaimsRace", testClaimRace},
 		{"ClaimHonoursTheFence", testClaimFenced},
