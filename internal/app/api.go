@@ -33,6 +33,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 		Media:       base64Files{h.blobs},
 		Tenants:     tenants{h},
 		Bulks:       h.bulks,
+		Webhooks:    h.webhookService(),
 		Log:         h.log,
 		WebSessions: h.store,
 		Sandbox:     sandbox,

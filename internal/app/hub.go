@@ -130,6 +130,7 @@ func Start(ctx context.Context, process config.Process, cfg config.Config, opts 
 		{"create the sandbox's keys", cfg.Sandbox, h.createSandboxKeys},
 		{"start the simulator", cfg.Sandbox, h.startSimulator},
 		{"create the first keys", api, func(ctx context.Context) error { return h.store.Exclusive(ctx, h.bootstrap) }},
+		{"start the webhooks", !api || cfg.Embedded(), h.startWebhooks},
 		{"start the worker", !api || cfg.Embedded(), h.startWorker},
 		{"start the retention", !api || cfg.Embedded(), h.startRetention},
 		{"listen for operations", true, h.serveOps},

@@ -55,6 +55,13 @@ type Webhook struct {
 	Waiting      int       // events that it is still to be told of, 10,001 for any number above 10,000; when read by the API
 }
 
+// WebhookChange is what is to be changed of a webhook; nil fields stay.
+type WebhookChange struct {
+	URL     *string
+	Events  []string
+	Enabled *bool
+}
+
 // Delivery is an event on its way to one webhook.
 type Delivery struct {
 	WebhookID string

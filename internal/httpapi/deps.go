@@ -62,6 +62,7 @@ type Store interface {
 	SetQueue(ctx context.Context, tenantKey int64, paused, held *bool) (gateway.Session, error)
 
 	OptOuts
+	Notices
 }
 
 // Intake accepts messages. When it returns without an error the message is committed, and with it the answer of the
@@ -103,13 +104,14 @@ type Tenants interface {
 
 // Deps are what the API needs. All but WebSessions, Sandbox and Answered are required.
 type Deps struct {
-	Store   Store
-	Intake  Intake
-	Ledger  Ledger
-	Media   Media
-	Tenants Tenants
-	Bulks   Bulks
-	Log     *slog.Logger
+	Store    Store
+	Intake   Intake
+	Ledger   Ledger
+	Media    Media
+	Tenants  Tenants
+	Bulks    Bulks
+	Webhooks Webhooks
+	Log      *slog.Logger
 	// WebSessions lets browsers that signed in call the API with a cookie instead of a key; nil: none may.
 	WebSessions WebSessions
 	// Sandbox serves the /sandbox routes behind the admin key; nil: there are none.

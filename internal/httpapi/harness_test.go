@@ -17,12 +17,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wapro/hub/internal/bulk"
+	"github.com/wapro/hub/internal/egress"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi"
 	"github.com/wapro/hub/internal/intake"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/media"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/webhook"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,7 +46,8 @@ type hub struct {
 
 	algo     gateway.Tenant
 	adminKey string
-	key      string // of algo
+	key      string         // of algo
+	fence    *gateway.Fence // of algo, when a test has taken it
 }
 
 type settings struct {
@@ -82,6 +85,10 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 		Bulks: bulk.New(bulk.Deps{
 			Store: h.fault, Ledger: h.ledger, Media: files, ParseRecipient: intake.ParseRecipient, Dir: dir, Log: log,
 		}),
+		Webhooks: webhook.NewService(h.fault, plainSecrets{}, func(url string) error {
+			_, err := egress.New(false).Check(url)
+			return err
+		}, time.Now),
 		Ledger: h.ledger, Media: blobs{files}, Tenants: tenants{db}, Log: log, WebSessions: db, Sandbox: set.sandbox, Options: set.options,
 	})
 	must(t, err)
@@ -108,6 +115,12 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 	h.algo, h.key = h.tenant("algo")
 	return h
 }
+
+// plainSecrets keeps secrets as they are.
+type plainSecrets struct{}
+
+func (plainSecrets) Seal(key []byte, _, _ string) ([]byte, error)    { return key, nil }
+func (plainSecrets) Open(sealed []byte, _, _ string) ([]byte, error) { return sealed, nil }
 
 // in is h for a subtest.
 func (h *hub) in(t *testing.T) *hub {

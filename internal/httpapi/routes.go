@@ -123,7 +123,7 @@ func (s *Server) guard(op operation) echo.MiddlewareFunc {
 		limit = s.opts.CodeWait + s.opts.RequestTime
 	case "createBulk", "previewBulk", "retryBulk", "getBulkResults":
 		limit = bulkTime
-	case "streamSessionEvents", "streamBulkEvents":
+	case "streamSessionEvents", "streamBulkEvents", "listEvents":
 		limit = streamTime
 	}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {

@@ -39,13 +39,14 @@ const (
 
 // Server is the API. New makes it, Serve runs it, Stop ends it.
 type Server struct {
-	store   Store
-	intake  Intake
-	ledger  Ledger
-	media   Media
-	tenants Tenants
-	bulks   Bulks
-	log     *slog.Logger
+	store    Store
+	intake   Intake
+	ledger   Ledger
+	media    Media
+	tenants  Tenants
+	bulks    Bulks
+	webhooks Webhooks
+	log      *slog.Logger
 
 	answered   func(method, route string, status int, took time.Duration) // nil: nobody wants to know
 	sessions   WebSessions                                                // nil: a cookie opens nothing
@@ -74,7 +75,8 @@ func New(deps Deps) (*Server, error) {
 	opts := deps.Options.withDefaults()
 	s := &Server{
 		store: deps.Store, intake: deps.Intake, ledger: deps.Ledger, media: deps.Media, tenants: deps.Tenants, bulks: deps.Bulks,
-		log: deps.Log, answered: deps.Answered, sessions: deps.WebSessions, sameOrigin: http.NewCrossOriginProtection(), opts: opts,
+		webhooks: deps.Webhooks,
+		log:      deps.Log, answered: deps.Answered, sessions: deps.WebSessions, sameOrigin: http.NewCrossOriginProtection(), opts: opts,
 		echo:     echo.New(),
 		keys:     newKeyCache(opts.KeyCacheTTL, opts.Clock),
 		streams:  make(chan struct{}, opts.MaxStreams),

@@ -9,6 +9,9 @@ func (s *Store) ReleaseAllSessions(ctx context.Context) error {
 		if _, err := t.exec(`UPDATE sessions SET owner = '', lease_until = 0 WHERE owner <> ''`); err != nil {
 			return err
 		}
+		if _, err := t.exec(`UPDATE webhook_endpoints SET turn = '', turn_until = 0 WHERE turn <> ''`); err != nil {
+			return err
+		}
 		_, err := t.exec(`DELETE FROM workers`)
 		return err
 	})

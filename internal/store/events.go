@@ -23,9 +23,27 @@ import (
 // SettleBatch is how many events get their place in one transaction.
 const SettleBatch = 500
 
-// Listen begins the stream of a tenant's events, or goes on with it: nothing that happened before is in it. CodeNotFound.
-func (s *Store) Listen(ctx context.Context, tenantKey int64) error {
-	return s.write(ctx, "listen to events", func(t *tx) error { return t.listen(tenantKey) })
+// heardEvery is how precisely it is known when somebody listened last.
+const heardEvery = time.Hour
+
+// Listen begins the stream of a tenant's events, or goes on with it, and returns the place of the last one: nothing that happened before is in
+// it. CodeNotFound.
+func (s *Store) Listen(ctx context.Context, tenantKey int64) (last int64, err error) {
+	err = s.readRow(ctx, s.d.sql(`SELECT last_pos FROM event_streams WHERE tenant_key = $1 AND heard_at > {now} - $2`),
+		tenantKey, heardEvery.Microseconds()).Scan(&last)
+	if err == nil {
+		return last, nil
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return 0, s.wrap("listen to events", err)
+	}
+	err = s.write(ctx, "listen to events", func(t *tx) error {
+		if err := t.listen(tenantKey); err != nil {
+			return err
+		}
+		return t.row(`SELECT last_pos FROM event_streams WHERE tenant_key = $1`, tenantKey).Scan(&last)
+	})
+	return last, err
 }
 
 func (t *tx) listen(tenantKey int64) error {

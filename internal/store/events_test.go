@@ -19,7 +19,8 @@ func TestEventsOfLateCommitsAreNotPassedOver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fine(s.Listen(ctx, tenant.Key))
+	_, err := s.Listen(ctx, tenant.Key)
+	fine(err)
 	const tell = `INSERT INTO event_outbox (tenant_key, kind, subject, at, data) VALUES ($1, $2, 'x', 7, '{}')`
 	late, err := s.Writer().BeginTx(ctx, nil)
 	fine(err)

@@ -73,7 +73,7 @@ const selectNextDeliveries = `SELECT d.endpoint_id, d.attempts, e.id, e.tenant_k
 
 // RecordDeliveries stores what became of attempts, and what apply makes of the webhook by that; the turn is prolonged by ttl. It returns the
 // webhook and whether the turn is still held. What was taken stays taken when the turn was lost meanwhile: it was.
-// apply must be quick and must not use the database. When the webhook has recovered, all that waits for another attempt is due at once.
+// apply must be quick and must not use the database. When the webhook rested and does not any more, all that waits for another attempt is due at once.
 func (s *Store) RecordDeliveries(ctx context.Context, turn gateway.WebhookTurn, ttl time.Duration, attempts []gateway.DeliveryAttempt,
 	apply func(*gateway.Webhook),
 ) (w gateway.Webhook, held bool, err error) {
@@ -98,15 +98,8 @@ func (s *Store) RecordDeliveries(ctx context.Context, turn gateway.WebhookTurn, 
 		if err != nil {
 			return err
 		}
-		failing := w.Failures > 0
-		apply(&w)
-		if err := t.storeWebhook(&w); err != nil {
+		if err := t.changeWebhook(&w, func(w *gateway.Webhook) error { apply(w); return nil }); err != nil {
 			return err
-		}
-		if failing && w.Failures == 0 {
-			if _, err := t.exec(`UPDATE webhook_deliveries SET next_at = 0 WHERE endpoint_id = $1 AND next_at > 0`, w.ID); err != nil {
-				return err
-			}
 		}
 		n, err := t.exec(s.d.sql(`UPDATE webhook_endpoints SET turn_until = {now} + $1 WHERE id = $2 AND turn = $3`), ttl.Microseconds(), turn.WebhookID, turn.Owner)
 		held = n > 0

@@ -89,20 +89,25 @@ func (s *Store) UpdateWebhook(ctx context.Context, tenantKey int64, id string, a
 		if err != nil {
 			return err
 		}
-		if err := apply(&w); err != nil {
-			return err
-		}
-		return t.storeWebhook(&w)
+		return t.changeWebhook(&w, apply)
 	})
 	return w, err
 }
 
-func (t *tx) storeWebhook(w *gateway.Webhook) error {
+// changeWebhook stores what apply makes of w, whose row is locked.
+func (t *tx) changeWebhook(w *gateway.Webhook, apply func(*gateway.Webhook) error) error {
+	rested := w.Status == gateway.WebhookDisabled || !w.RestUntil.IsZero()
+	if err := apply(w); err != nil {
+		return err
+	}
 	w.OldUntil, w.Since, w.FailingSince, w.RestUntil = stored(w.OldUntil), stored(w.Since), stored(w.FailingSince), stored(w.RestUntil)
 	_, err := t.exec(`UPDATE webhook_endpoints SET url = $1, events = $2, secret = $3, old_secret = $4, old_until = $5, status = $6, reason = $7, since = $8,
 		failures = $9, failing_since = $10, rest_until = $11 WHERE id = $12`,
 		w.URL, strings.Join(w.Events, " "), blob(w.Secret), blob(w.OldSecret), micros(w.OldUntil), w.Status, w.Reason, micros(w.Since),
 		w.Failures, micros(w.FailingSince), micros(w.RestUntil), w.ID)
+	if err == nil && rested && w.Status == gateway.WebhookEnabled && w.RestUntil.IsZero() {
+		_, err = t.exec(`UPDATE webhook_deliveries SET next_at = 0 WHERE endpoint_id = $1 AND next_at > 0`, w.ID)
+	}
 	return err
 }
 

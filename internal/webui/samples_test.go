@@ -253,6 +253,14 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 		needs[op] = func() (string, string) { return idle, newBulk(idle, "919000000004") }
 	}
 
+	for _, op := range []string{"getWebhook", "patchWebhook", "deleteWebhook", "rotateWebhook", "testWebhook", "listDeliveries", "replayWebhook"} {
+		needs[op] = func() (string, string) {
+			var hook struct{ ID string }
+			admin.JSON(t, http.MethodPost, "/api/"+idle+"/webhooks", map[string]any{"url": "http://127.0.0.1:1/"}, http.StatusCreated, &hook)
+			return idle, hook.ID
+		}
+	}
+
 	status, _, page := admin.Do(t, http.MethodGet, "/docs/reference", nil, "Accept", "text/html")
 	if status != http.StatusOK {
 		t.Fatalf("the reference: %d", status)
@@ -260,7 +268,7 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 	files := map[string][]string{} // by language
 	streams := map[string][]string{}
 	seen := map[string]bool{}
-	example := regexp.MustCompile(`0199f2b[04]-[0-9a-f-]{27}`)
+	example := regexp.MustCompile(`0199f2(?:b[04]|d0)-[0-9a-f-]{27}`)
 	for _, m := range operation.FindAllSubmatch(page, -1) {
 		op := string(m[1])
 		if seen[op] {

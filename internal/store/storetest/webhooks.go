@@ -42,7 +42,12 @@ func (w *world) delivered(turn gateway.WebhookTurn, list []gateway.Delivery, out
 			At: w.clock.Now(), Status: 200, Took: 7 * time.Millisecond, Outcome: outcome, NextAt: next,
 		})
 	}
-	hook, held, err := w.RecordDeliveries(w.t.Context(), turn, time.Hour, attempts, func(hook *gateway.Webhook) { hook.Failures = failures })
+	hook, held, err := w.RecordDeliveries(w.t.Context(), turn, time.Hour, attempts, func(hook *gateway.Webhook) {
+		hook.Failures, hook.RestUntil = failures, time.Time{}
+		if failures > 1 {
+			hook.RestUntil = w.clock.Now().Add(time.Hour)
+		}
+	})
 	must(w.t, err)
 	return hook, held
 }
@@ -212,7 +217,7 @@ func testWebhookTurns(t *testing.T, open Opener) {
 	must(t, err)
 	due()
 	take(mine, time.Hour, false)
-	must(t, w.Listen(ctx, key))
+	w.listen(key)
 	if hook, err := w.Webhook(ctx, key, "hook"); err != nil || hook.Reason != gateway.WebhookGone || hook.Waiting != 1 {
 		t.Errorf("the webhook is %+v, %v", hook, err)
 	}
@@ -253,7 +258,7 @@ func testForgetEvents(t *testing.T, open Opener) {
 	if list := w.settle(key); len(list) != 0 {
 		t.Errorf("nobody listens, and is told %v", kinds(list))
 	}
-	must(t, w.Listen(ctx, key))
+	w.listen(key)
 	w.fail(f, w.accept(gateway.PriorityNormal, 1)[0], gateway.CodeTimeout)
 	if list := w.settle(key); len(list) != 2 || list[0].Pos <= fresh[len(fresh)-1].Pos {
 		t.Errorf("the new stream is %+v", list)
