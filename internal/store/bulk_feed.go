@@ -32,7 +32,7 @@ func (s *Store) ReleaseBulk(ctx context.Context, tenantKey int64, id string, lim
 		}
 		more = true
 		var ahead int
-		err = t.row(`SELECT COUNT(*) FROM (SELECT 1 FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
+		err = t.row(`SELECT COUNT(*) FROM (SELECT 1 FROM messages WHERE tenant_key = $1 AND lane = $2 AND phase NOT IN ('', 'schedule')
 			AND phase = 'waiting' AND next_attempt_at = 0 AND seq < $3 LIMIT $4) ahead`, tenantKey, b.Lane, next, window).Scan(&ahead)
 		if err != nil {
 			return err
@@ -110,7 +110,7 @@ func (s *Store) BulkResults(ctx context.Context, b gateway.Bulk, from int64, lim
 // reports whether it did.
 func (s *Store) SettleBulk(ctx context.Context, tenantKey int64, id string) (settled bool, err error) {
 	const unfinished = `SELECT 1 FROM messages WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> ''
-		AND status IN ('scheduled', 'queued', 'sending') LIMIT 1`
+		AND status IN ('scheduled', 'queued', 'sending') AND phase > '' LIMIT 1`
 	var one int
 	if err := s.readRow(ctx, unfinished, tenantKey, id).Scan(&one); !errors.Is(err, sql.ErrNoRows) {
 		if err != nil {
@@ -152,7 +152,8 @@ func (s *Store) CancelQueued(ctx context.Context, tenantKey int64, bulkID string
 		storedTimes(&m)
 		rows, err := t.query(`UPDATE messages SET status = $1, phase = $2, next_attempt_at = $3, error_code = $4, error_message = $5,
 				error_retryable = $6, updated_at = $7
-			WHERE id IN (SELECT id FROM messages WHERE tenant_key = $8 AND bulk_id = $9 AND bulk_id <> '' AND status = 'queued' LIMIT $10)
+			WHERE id IN (SELECT id FROM messages WHERE tenant_key = $8 AND bulk_id = $9 AND bulk_id <> ''
+					AND status = 'queued' AND phase IN ('waiting', 'staged') LIMIT $10)
 				AND status = 'queued' RETURNING id`,
 			m.Status, m.Phase, micros(m.NextAttemptAt), m.Error.Code, m.Error.Message, m.Error.Retryable, micros(m.UpdatedAt),
 			tenantKey, bulkID, limit)

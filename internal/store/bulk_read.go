@@ -8,8 +8,8 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-// BulkCounts counts the messages of bulks of a tenant by their status, from an index alone and at one moment: those of a bulk
-// add up to its Total.
+// BulkCounts counts the messages of bulks of a tenant by their status, at one moment: those of a bulk add up to its Total. It reads
+// all of them; SQLite an index alone.
 func (s *Store) BulkCounts(ctx context.Context, tenantKey int64, ids []string) (map[string]gateway.BulkCounts, error) {
 	counts := make(map[string]gateway.BulkCounts, len(ids))
 	for _, id := range ids {

@@ -108,10 +108,10 @@ const (
 			(SELECT id FROM (SELECT * FROM (` + oldestClaimable + ` AND o.phase = 'waiting' ORDER BY o.seq LIMIT 1) a
 				UNION ALL SELECT * FROM (` + oldestClaimable + ` AND o.phase = 'offline' ORDER BY o.seq LIMIT 1) b) c ORDER BY seq LIMIT 1)
 			ELSE n.id END
-		FROM messages n WHERE n.id = $1 AND n.tenant_key = $2 AND n.status IN ('queued', 'sending'))`
+		FROM messages n WHERE n.id = $1 AND n.tenant_key = $2 AND n.phase NOT IN ('', 'schedule'))`
 	restrictedColumn = `(SELECT s.restriction_kind <> '' FROM sessions s WHERE s.tenant_key = messages.tenant_key)`
 	oldestClaimable  = `SELECT o.id, o.seq FROM messages o WHERE o.tenant_key = n.tenant_key AND o.lane = n.lane
-		AND o.status IN ('queued', 'sending') AND o.next_attempt_at = 0 AND o.seq <= n.seq`
+		AND o.phase NOT IN ('', 'schedule') AND o.next_attempt_at = 0 AND o.seq <= n.seq`
 )
 
 // Update lets apply change one message of a tenant, with its history, and returns what is stored; with a fence only

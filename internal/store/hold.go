@@ -71,9 +71,9 @@ func (s *Store) Backlog(ctx context.Context, tenantKey int64) (bool, error) {
 }
 
 const hasBacklog = `SELECT COALESCE(
-	(SELECT m.seq FROM messages m WHERE m.tenant_key = $1 AND m.status IN ('queued', 'sending') AND m.phase IN ('waiting', 'offline', 'backoff', 'held')
+	(SELECT m.seq FROM messages m WHERE m.tenant_key = $1 AND m.phase NOT IN ('', 'schedule') AND m.phase IN ('waiting', 'offline', 'backoff', 'held')
 		ORDER BY m.lane, m.phase, m.next_attempt_at, m.seq LIMIT 1),
-	(SELECT m.seq FROM messages m WHERE m.tenant_key = $1 AND m.status = 'scheduled' ORDER BY m.seq LIMIT 1),
+	(SELECT m.seq FROM messages m WHERE m.tenant_key = $1 AND m.phase = 'schedule' ORDER BY m.seq LIMIT 1),
 	(SELECT MAX(b.first_seq) FROM bulks b WHERE b.tenant_key = $1 AND b.finished_at = 0 AND b.status NOT IN ('staging', 'discarding')
 		AND (SELECT m.seq FROM messages m WHERE m.tenant_key = b.tenant_key AND m.bulk_id = b.id AND m.bulk_id <> '' AND m.status = 'queued' AND m.phase = 'staged'
 			ORDER BY m.seq LIMIT 1) > 0), 0) > 0`
@@ -89,10 +89,10 @@ func (s *Store) LastSeq(ctx context.Context, tenantKey int64) (seq int64, err er
 // waiting are the kinds of messages that wait, each an index of its own, in the order in which a message goes from one to the next.
 // $3 and $4 are where to go on after.
 const (
-	waitingIn = `WHERE tenant_key = $1 AND lane = $5 AND status IN ('queued', 'sending') AND phase = $6 AND seq <= $2 AND in_flight = ''
+	waitingIn = `WHERE tenant_key = $1 AND lane = $5 AND phase NOT IN ('', 'schedule') AND phase = $6 AND seq <= $2 AND in_flight = ''
 		AND (next_attempt_at, seq) > ($3, $4) AND (phase <> 'staged' OR bulk_id NOT IN ` + hiddenBulks + `)
 		ORDER BY next_attempt_at, seq LIMIT $7 {skip}`
-	waitingScheduled = `WHERE tenant_key = $1 AND status = 'scheduled' AND seq <= $2 AND seq > $3 ORDER BY seq LIMIT $4 {skip}`
+	waitingScheduled = `WHERE tenant_key = $1 AND phase = 'schedule' AND seq <= $2 AND seq > $3 ORDER BY seq LIMIT $4 {skip}`
 )
 
 // kindOfWaiting is a lane and a phase; the zero value is what is scheduled.
@@ -156,7 +156,7 @@ func (t *tx) waiting(kind kindOfWaiting, tenantKey int64, after gateway.WaitingP
 }
 
 // heldUntilLater are the held messages of a lane, those first that come back first.
-const heldUntilLater = `WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending') AND phase = 'held' AND next_attempt_at > $3
+const heldUntilLater = `WHERE tenant_key = $1 AND lane = $2 AND phase NOT IN ('', 'schedule') AND phase = 'held' AND next_attempt_at > $3
 	AND in_flight = '' ORDER BY next_attempt_at, seq LIMIT $4 {skip}`
 
 // Reconsider lets apply change up to limit messages of the tenant of f that are held beyond now, of the highest lane first, in one

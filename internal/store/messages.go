@@ -51,7 +51,7 @@ func (s *Store) Messages(ctx context.Context, tenantKey int64, f gateway.Message
 	switch f.Status {
 	case "":
 	case gateway.StatusUnknown, gateway.StatusCanceled, gateway.StatusFailed, gateway.StatusExpired:
-		add(`status = ? AND status IN ('unknown', 'canceled', 'failed', 'expired')`, f.Status) // names the partial index
+		add(`ended = ? AND ended <> ''`, f.Status) // names the partial index
 	default:
 		add(`status = ?`, f.Status)
 	}
@@ -158,7 +158,7 @@ func (s *Store) inParts(ids []string, do func(list string, args []any) error) er
 // selectDepth passes over the messages of a bulk that have no place in the lane, and counts them bulk by bulk: so those of a
 // bulk that is not accepted yet are left out, and an index is all that is read.
 const selectDepth = `SELECT lane, COUNT(*), MIN(seq) FROM messages
-	WHERE tenant_key = $1 AND lane IN ('high', 'normal', 'bulk') AND status IN ('queued', 'sending')
+	WHERE tenant_key = $1 AND lane IN ('high', 'normal', 'bulk') AND phase NOT IN ('', 'schedule')
 		AND phase IN ('waiting', 'working', 'backoff', 'held', 'offline') GROUP BY lane
 	UNION ALL SELECT b.lane, COUNT(*), MIN(m.seq) FROM bulks b JOIN messages m ON m.tenant_key = b.tenant_key AND m.bulk_id = b.id
 	WHERE b.tenant_key = $2 AND b.finished_at = 0 AND b.status IN ('running', 'paused', 'canceled')

@@ -29,5 +29,5 @@ const (
 		SELECT * FROM (SELECT 1 AS place, ` + nextOfLane + ` AND lane = 'high' ORDER BY seq LIMIT $2) high
 		UNION ALL SELECT * FROM (SELECT 2 AS place, ` + nextOfLane + ` AND lane = 'normal' ORDER BY seq LIMIT $2) normal
 		UNION ALL SELECT * FROM (SELECT 3 AS place, ` + nextOfLane + ` AND lane = 'bulk' ORDER BY seq LIMIT $2) bulk) next ORDER BY place, seq`
-	nextOfLane = `seq, recipient FROM messages WHERE tenant_key = $1 AND status IN ('queued', 'sending') AND phase = 'waiting' AND next_attempt_at = 0`
+	nextOfLane = `seq, recipient FROM messages WHERE tenant_key = $1 AND phase NOT IN ('', 'schedule') AND phase = 'waiting' AND next_attempt_at = 0`
 )

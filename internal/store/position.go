@@ -49,7 +49,7 @@ const (
 	aheadInLane = `SELECT * FROM (` + waitsAhead + ` AND phase = 'working' ORDER BY seq LIMIT $4) a
 		UNION ALL SELECT * FROM (` + waitsAhead + ` AND phase = 'offline' ORDER BY seq LIMIT $4) b
 		UNION ALL SELECT * FROM (` + waitsAhead + ` AND phase = 'waiting' ORDER BY seq LIMIT $4) c LIMIT $4`
-	waitsAhead  = `SELECT seq FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending') AND next_attempt_at = 0 AND seq < $3`
+	waitsAhead  = `SELECT seq FROM messages WHERE tenant_key = $1 AND lane = $2 AND phase NOT IN ('', 'schedule') AND next_attempt_at = 0 AND seq < $3`
 	aheadInBulk = `SELECT 1 FROM messages WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> '' AND status = 'queued' AND phase = 'staged'
 		AND seq < $3 LIMIT $4`
 )

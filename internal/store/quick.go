@@ -32,14 +32,13 @@ const (
 	// that waits for its time. Two look-ups in the index, as in selectClaimable.
 	// With it comes whether the lease holds and lets messages be claimed.
 	selectAhead = `WITH own AS (SELECT n.id, n.tenant_key, n.lane, n.phase FROM messages n
-			WHERE n.id = $1 AND n.tenant_key = $2 AND n.status IN ('queued', 'sending')),
+			WHERE n.id = $1 AND n.tenant_key = $2 AND n.phase NOT IN ('', 'schedule')),
 		ahead AS (SELECT w.id FROM own, LATERAL (` + oldestAhead + ` AND o.phase = 'waiting' ORDER BY o.seq LIMIT 16) w WHERE own.phase IN ('waiting', 'offline')
 			UNION ALL SELECT w.id FROM own, LATERAL (` + oldestAhead + ` AND o.phase = 'offline' ORDER BY o.seq LIMIT 16) w WHERE own.phase IN ('waiting', 'offline')
 			UNION ALL SELECT own.id FROM own WHERE own.phase NOT IN ('waiting', 'offline'))
 		SELECT messages.xmin::text, ` + mayClaim + `, ` + restrictedColumn + `, ` + messageColumns + `
 		FROM messages WHERE id IN (SELECT id FROM ahead) ORDER BY seq LIMIT 16`
-	oldestAhead = `SELECT o.id, o.seq FROM messages o WHERE o.tenant_key = own.tenant_key AND o.lane = own.lane
-		AND o.status IN ('queued', 'sending') AND o.next_attempt_at = 0`
+	oldestAhead = `SELECT o.id, o.seq FROM messages o WHERE o.tenant_key = own.tenant_key AND o.lane = own.lane AND o.next_attempt_at = 0`
 	selectMayClaim = `SELECT ` + mayClaim
 	mayClaim       = `EXISTS (SELECT 1 FROM sessions l WHERE l.tenant_key = $2 AND l.owner = $3 AND l.epoch = $4 AND l.lease_until > {now}
 		AND NOT l.queue_paused AND NOT l.queue_held) AND $1::text <> ''`

@@ -14,7 +14,7 @@ func (s *Store) Release(ctx context.Context, now time.Time, limit int, apply fun
 	// Most of the time nothing is due, and a look costs less than a transaction.
 	var due int
 	if err := s.readRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM messages
-		WHERE status = 'scheduled' AND send_at <= $1 LIMIT 1) due`, micros(now)).Scan(&due); err != nil {
+		WHERE phase = 'schedule' AND send_at <= $1 LIMIT 1) due`, micros(now)).Scan(&due); err != nil {
 		return nil, s.wrap("look for due messages", err)
 	}
 	if due == 0 {
@@ -23,7 +23,7 @@ func (s *Store) Release(ctx context.Context, now time.Time, limit int, apply fun
 	var tickets []gateway.Ticket
 	err := s.write(ctx, "release scheduled messages", func(t *tx) error {
 		tickets = nil
-		rows, err := t.query(t.s.d.sql(selectMessage+`WHERE status = 'scheduled' AND send_at <= $1
+		rows, err := t.query(t.s.d.sql(selectMessage+`WHERE phase = 'schedule' AND send_at <= $1
 			ORDER BY send_at, seq LIMIT $2 {skip}`), micros(now), limit)
 		list, err := all(rows, err, scanMessage)
 		if err != nil {

@@ -79,7 +79,7 @@ func (s *Store) Stats(ctx context.Context, tenantKey int64, w gateway.StatsWindo
 	}
 	// There are few of them: no index tells when they ended.
 	if err := count(`SELECT (updated_at - $2) / $4, COUNT(*), 0, 0 FROM (
-			SELECT updated_at FROM messages WHERE tenant_key = $1 AND status = 'unknown' AND status IN ('unknown', 'canceled', 'failed', 'expired')
+			SELECT updated_at FROM messages WHERE tenant_key = $1 AND ended = 'unknown' AND ended <> ''
 				AND updated_at >= $2 AND updated_at < $3 ORDER BY seq DESC LIMIT $5) newest
 			GROUP BY 1`,
 		func(b *gateway.StatsBucket, n [3]int) { b.Unknown += n[0] }); err != nil {

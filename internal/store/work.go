@@ -16,7 +16,7 @@ const (
 	// does so again for each tenant that has none.
 	selectWithWork = `SELECT s.tenant_key, s.owner, s.epoch FROM sessions s
 		WHERE s.owner = $1 AND s.lease_until > {now} AND (
-			(SELECT m.seq FROM messages m WHERE m.tenant_key = s.tenant_key AND m.status IN ('queued', 'sending')
+			(SELECT m.seq FROM messages m WHERE m.tenant_key = s.tenant_key AND m.phase NOT IN ('', 'schedule')
 				ORDER BY m.lane, m.phase, m.next_attempt_at, m.seq LIMIT 1) > 0
 			OR EXISTS (SELECT 1 FROM bulks b WHERE b.tenant_key = s.tenant_key AND b.finished_at = 0))
 		ORDER BY s.tenant_key`
@@ -25,11 +25,11 @@ const (
 		UNION ALL SELECT 2, next_attempt_at, seq, id FROM (` + dueIn + ` AND phase = 'held' AND next_attempt_at <= $3 ORDER BY next_attempt_at, seq LIMIT $4) b
 		UNION ALL SELECT 3, next_attempt_at, seq, id FROM (` + dueIn + ` AND phase = 'offline' AND next_attempt_at = 0 ORDER BY seq LIMIT $4) c
 		UNION ALL SELECT 4, next_attempt_at, seq, id FROM (` + dueIn + ` AND phase = 'waiting' AND next_attempt_at = 0 ORDER BY seq LIMIT $4) d`
-	dueIn          = `SELECT next_attempt_at, seq, id FROM messages WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')`
+	dueIn          = `SELECT next_attempt_at, seq, id FROM messages WHERE tenant_key = $1 AND lane = $2 AND phase NOT IN ('', 'schedule')`
 	countPostponed = `SELECT COUNT(*) FROM (SELECT 1 FROM messages
-		WHERE tenant_key = $1 AND lane = $2 AND status IN ('queued', 'sending')
+		WHERE tenant_key = $1 AND lane = $2 AND phase NOT IN ('', 'schedule')
 			AND phase IN ('backoff', 'held') AND next_attempt_at > $3 LIMIT $4) postponed`
-	selectExpirable = selectMessage + `WHERE status IN ('queued', 'sending') AND expires_at > 0 AND expires_at <= $1
+	selectExpirable = selectMessage + `WHERE phase NOT IN ('', 'schedule') AND expires_at > 0 AND expires_at <= $1
 		AND in_flight = '' ORDER BY expires_at LIMIT $2`
 	selectElsewhere = selectMessage + `WHERE tenant_key = $1 AND in_flight <> '' AND in_flight <> $2
 		ORDER BY seq LIMIT $3`

@@ -39,7 +39,7 @@ func (s *Store) Workers(ctx context.Context) ([]gateway.Worker, error) {
 	rows, err := s.read(ctx, s.d.sql(`SELECT w.id, w.host, w.pid, w.started_at, w.seen_at, COUNT(s.tenant_key),
 			COUNT(CASE WHEN s.state = 'online' THEN 1 END),
 			(SELECT COUNT(*) FROM sessions o JOIN messages m ON m.tenant_key = o.tenant_key
-				WHERE o.owner = w.id AND o.lease_until > {now} AND m.status IN ('queued', 'sending'))
+				WHERE o.owner = w.id AND o.lease_until > {now} AND m.phase NOT IN ('', 'schedule'))
 		FROM workers w LEFT JOIN sessions s ON s.owner = w.id AND s.lease_until > {now}
 		WHERE w.live_until > {now}
 		GROUP BY w.id, w.host, w.pid, w.started_at, w.seen_at ORDER BY w.started_at, w.id`))
@@ -88,7 +88,7 @@ func (s *Store) Spare(ctx context.Context, owner string, limit int) ([]gateway.F
 		WHERE s.owner = $1 AND s.lease_until > {now} AND s.state NOT IN ('pairing', 'replaced', 'outdated')
 			AND NOT EXISTS (SELECT 1 FROM commands c WHERE c.tenant_key = s.tenant_key)
 		ORDER BY CASE WHEN s.jid = '' THEN 0 WHEN NOT EXISTS (
-				SELECT 1 FROM messages m WHERE m.tenant_key = s.tenant_key AND m.status IN ('queued', 'sending')) THEN 1 ELSE 2 END,
+				SELECT 1 FROM messages m WHERE m.tenant_key = s.tenant_key AND m.phase NOT IN ('', 'schedule')) THEN 1 ELSE 2 END,
 			s.tenant_key DESC LIMIT $2`), owner, limit)
 	list, err := all(rows, err, scanFence)
 	if err != nil {

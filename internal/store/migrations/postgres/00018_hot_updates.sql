@@ -1,0 +1,38 @@
+-- +goose Up
+-- No index knows the status of a message any more, only its phase, which is '' from the end of the last attempt on: so a receipt
+-- writes a new version of the row beside the old one and nothing into any index. docs/decisions/0014.
+ALTER TABLE messages SET (fillfactor = 75);
+-- How a message went wrong; '' for all others, which is most.
+ALTER TABLE messages ADD COLUMN ended TEXT NOT NULL COLLATE "C"
+    GENERATED ALWAYS AS (CASE WHEN status IN ('unknown', 'canceled', 'failed', 'expired') THEN status ELSE '' END) STORED;
+
+DROP INDEX messages_unfinished;
+CREATE INDEX messages_unfinished ON messages (tenant_key, lane, phase, next_attempt_at, seq)
+    WHERE phase NOT IN ('', 'schedule');
+DROP INDEX messages_expiry;
+CREATE INDEX messages_expiry ON messages (expires_at) WHERE phase NOT IN ('', 'schedule') AND in_flight = '';
+DROP INDEX messages_ended;
+CREATE INDEX messages_ended ON messages (tenant_key, ended, seq) WHERE ended <> '';
+DROP INDEX messages_bulk_status;
+CREATE INDEX messages_bulk_phase ON messages (tenant_key, bulk_id, phase, seq) WHERE bulk_id <> '';
+DROP INDEX messages_schedule;
+CREATE INDEX messages_schedule ON messages (send_at, seq) WHERE phase = 'schedule';
+DROP INDEX messages_scheduled;
+CREATE INDEX messages_scheduled ON messages (tenant_key, seq) WHERE phase = 'schedule';
+
+-- +goose Down
+DROP INDEX messages_scheduled;
+CREATE INDEX messages_scheduled ON messages (tenant_key, seq) WHERE status = 'scheduled';
+DROP INDEX messages_schedule;
+CREATE INDEX messages_schedule ON messages (send_at, seq) WHERE status = 'scheduled';
+DROP INDEX messages_bulk_phase;
+CREATE INDEX messages_bulk_status ON messages (tenant_key, bulk_id, status, phase, seq) WHERE bulk_id <> '';
+DROP INDEX messages_ended;
+CREATE INDEX messages_ended ON messages (tenant_key, status, seq) WHERE status IN ('unknown', 'canceled', 'failed', 'expired');
+DROP INDEX messages_expiry;
+CREATE INDEX messages_expiry ON messages (expires_at) WHERE status IN ('queued', 'sending');
+DROP INDEX messages_unfinished;
+CREATE INDEX messages_unfinished ON messages (tenant_key, lane, phase, next_attempt_at, seq)
+    WHERE status IN ('queued', 'sending');
+ALTER TABLE messages DROP COLUMN ended;
+ALTER TABLE messages RESET (fillfactor);
