@@ -16,7 +16,11 @@ const maxRows = 1000
 // are sent as arrays. Postgres only.
 func (t *tx) insertMany(msgs []*gateway.Message) error {
 	for part := range slices.Chunk(msgs, maxRows) {
-		columns, types := t.columns(part)
+		values := make([][]any, len(part))
+		for i, m := range part {
+			values[i] = t.s.d.messageArgs(m)
+		}
+		columns, types := columnar(values)
 		var arrays strings.Builder
 		for i, name := range types {
 			if i > 0 {
@@ -32,12 +36,8 @@ func (t *tx) insertMany(msgs []*gateway.Message) error {
 	return nil
 }
 
-// columns turns the rows of messages into one array for each column, and names the types of their elements.
-func (t *tx) columns(msgs []*gateway.Message) (columns []any, types []string) {
-	rows := make([][]any, len(msgs))
-	for i, m := range msgs {
-		rows[i] = t.s.d.messageArgs(m)
-	}
+// columnar turns the values of rows into one array for each column, and names the types of their elements.
+func columnar(rows [][]any) (columns []any, types []string) {
 	for c, first := range rows[0] {
 		switch reflect.TypeOf(first).Kind() {
 		case reflect.Bool:

@@ -32,6 +32,7 @@ var errUnknown = errors.New("the database did not confirm the commit")
 // own write and those of others, and each of the others finds its outcome in its job.
 type queue struct {
 	turn    chan struct{} // holds one element while somebody commits
+	commit  func(ctx context.Context, conn *sql.Conn, batch []*job) error
 	mu      sync.Mutex
 	waiting []*job
 }
@@ -41,11 +42,16 @@ type job struct {
 	do   func(*tx) error
 	rows []*gateway.Message // plain messages, to store which is all that do does; nil: it does something else
 	err  error              // valid after done is closed
+
+	change *change // of the queue of changes
+	claim  *claim  // of the queue of claims
+
 	done chan struct{}
 }
 
-func newQueue() *queue {
-	return &queue{turn: make(chan struct{}, 1)}
+// newQueue makes a queue whose jobs commit carries out. A job's own error is left in it; the error returned is that of the jobs that have none.
+func newQueue(commit func(context.Context, *sql.Conn, []*job) error) *queue {
+	return &queue{turn: make(chan struct{}, 1), commit: commit}
 }
 
 // write runs do in a transaction; when do fails, its changes are undone and its error is returned. When write returns
@@ -174,7 +180,7 @@ func (s *Store) commitWaiting(ctx context.Context, q *queue, j *job) error {
 	}
 	defer conn.Close() //nolint:errcheck // gives the connection back
 	batch := q.take()
-	err = s.transact(context.WithoutCancel(ctx), conn, batch)
+	err = q.commit(context.WithoutCancel(ctx), conn, batch)
 	for _, j := range batch {
 		if j.err == nil {
 			j.err = err

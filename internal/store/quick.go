@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"reflect"
 	"runtime/debug"
 	"time"
 
@@ -38,21 +37,10 @@ const (
 			UNION ALL SELECT own.id FROM own WHERE own.phase NOT IN ('waiting', 'offline'))
 		SELECT messages.xmin::text, ` + mayClaim + `, ` + restrictedColumn + `, ` + messageColumns + `
 		FROM messages WHERE id IN (SELECT id FROM ahead) ORDER BY seq LIMIT 16`
-	oldestAhead = `SELECT o.id, o.seq FROM messages o WHERE o.tenant_key = own.tenant_key AND o.lane = own.lane AND o.next_attempt_at = 0`
+	oldestAhead    = `SELECT o.id, o.seq FROM messages o WHERE o.tenant_key = own.tenant_key AND o.lane = own.lane AND o.next_attempt_at = 0`
 	selectMayClaim = `SELECT ` + mayClaim
 	mayClaim       = `EXISTS (SELECT 1 FROM sessions l WHERE l.tenant_key = $2 AND l.owner = $3 AND l.epoch = $4 AND l.lease_until > {now}
 		AND NOT l.queue_paused AND NOT l.queue_held) AND $1::text <> ''`
-
-	updateSeen = updateMessage + ` AND xmin::text = $22 `
-	// The last row of history and the change stand or fall together.
-	updateSeenWithEvent = `WITH changed AS (` + updateSeen + ` RETURNING id) ` + insertNextEvent + ` RETURNING xmin::text`
-	insertNextEvent     = `INSERT INTO message_events (message_id, n, status, at, detail)
-		SELECT id, (SELECT COALESCE(MAX(e.n), 1) + 1 FROM message_events e WHERE e.message_id = changed.id), $23, $24, $25 FROM changed `
-	// The lease's row is shared until the commit, as in checkClaim. The commit does not wait for the disk.
-	claimSeen = `WITH held AS (SELECT 1 FROM sessions WHERE tenant_key = $26 AND owner = $27 AND epoch = $28 AND lease_until > {now}
-			AND NOT queue_paused AND NOT queue_held {share}),
-		changed AS (` + updateSeen + ` AND EXISTS (SELECT 1 FROM held) RETURNING id)
-		` + insertNextEvent + ` WHERE set_config('synchronous_commit', 'off', TRUE) <> '' RETURNING xmin::text`
 )
 
 // quick tells whether this database has the quick way.
@@ -98,14 +86,16 @@ func (s *Store) claimSeen(ctx context.Context, what string, f gateway.Fence, m *
 	if !m.Due(s.now()) {
 		return "", errOtherWay
 	}
-	events, err := s.applied(what, m, apply)
+	events, err := s.applied(m, apply)
 	if err != nil {
-		return "", err
+		return "", s.wrap(what, err)
 	}
 	if m.Status != gateway.StatusSending || m.InFlight == "" || len(events) != 1 {
 		return "", errOtherWay // it has ended, and that is to be on disk
 	}
-	return s.put(ctx, what, s.d.sql(claimSeen), append(seenArgs(m, seen, events[0]), f.TenantKey, f.Owner, f.Epoch))
+	c := &claim{fence: f, row: seenRow{m: *m, seen: seen, events: events}}
+	err = s.writeShared(ctx, s.claims, what, &job{claim: c})
+	return c.wrote, err
 }
 
 // nextClaimable is the message that ticket entitles to, and which state of it that is; nil when there is none.
@@ -164,7 +154,7 @@ func (s *Store) receiveQuickly(ctx context.Context, tenantKey int64, r gateway.R
 	_, err := s.changeQuickly(ctx, "record receipt", recentKey{tenantKey, r.StanzaIDs[0]}, 0, `WHERE tenant_key = $1 AND stanza_id = $2`,
 		func(m *gateway.Message) ([]gateway.Event, error) {
 			if group = m.IsGroup(); group {
-				return nil, errOutrun
+				return nil, errOtherWay
 			}
 			_, events, err := apply(m, gateway.Confirmed{Delivered: !m.DeliveredAt.IsZero(), Read: !m.ReadAt.IsZero()})
 			return events, err
@@ -172,41 +162,30 @@ func (s *Store) receiveQuickly(ctx context.Context, tenantKey int64, r gateway.R
 	return err
 }
 
-// changeQuickly changes the message that key names and where finds.
+// changeQuickly changes the message that key names and where finds, together with what else is to be changed: as it is remembered, or as it is
+// read when that is not how it is.
 func (s *Store) changeQuickly(ctx context.Context, what string, key recentKey, maxAge time.Duration, where string,
 	apply func(*gateway.Message) ([]gateway.Event, error),
 ) (gateway.Message, error) {
-	// Those of this process come one after the other instead of outrunning each other: an outcome and the receipts that follow it at once.
-	done, err := s.recent.lock(ctx, key)
-	if err != nil {
-		return gateway.Message{}, fmt.Errorf("%s: %w", what, err)
-	}
-	defer done()
-	m, seen, known := s.recent.get(key, maxAge)
+	c := &change{key: key, maxAge: maxAge, apply: apply}
+	_, _, _, known := s.recent.get(key, maxAge)
 	for range quickTries {
 		if !known {
-			if m, seen, err = s.see(ctx, what, where, key.tenantKey, key.name); err != nil {
+			c.readAt = time.Now()
+			m, seen, err := s.see(ctx, what, where, key.tenantKey, key.name)
+			if err != nil {
 				return gateway.Message{}, err
 			}
+			c.read = &seenMessage{m, seen}
 		}
-		wrote, err := s.changeSeen(ctx, what, &m, seen, apply)
+		err := s.writeShared(ctx, s.changes, what, &job{change: c})
 		switch {
-		case known && (err != nil || wrote == ""):
-			// What is remembered is not believed, only tried.
-		case err == nil && wrote == "":
-			return m, nil
 		case err == nil:
-			s.recent.put(m, wrote)
-			if !m.Status.Final() {
-				s.ahead.drop(m.TenantKey) // it may be the oldest again
-			}
-			return m, nil
-		case !errors.Is(err, errOutrun):
-			s.recent.drop(key)
+			return c.m, nil
+		case !errors.Is(err, errOutrun), errors.Is(err, errOtherWay):
 			return gateway.Message{}, err
 		}
 		known = false
-		s.recent.drop(key)
 	}
 	return gateway.Message{}, errOutrun
 }
@@ -228,64 +207,16 @@ func (s *Store) see(ctx context.Context, what, where string, args ...any) (m gat
 	return m, seen, err
 }
 
-// changeSeen applies a change to m and stores what came of it, on disk, if m is still as it was seen; it returns the version that m has then,
-// none when nothing changed and nothing was written. After an error m is of no use.
-func (s *Store) changeSeen(ctx context.Context, what string, m *gateway.Message, seen version,
-	apply func(*gateway.Message) ([]gateway.Event, error),
-) (version, error) {
-	before := *m
-	events, err := s.applied(what, m, apply)
-	if err != nil {
-		return "", err
-	}
-	changed := !reflect.DeepEqual(before, *m)
-	switch {
-	case !changed && len(events) == 0:
-		return "", nil
-	case !changed, len(events) > 1:
-		return "", errOutrun
-	case len(events) == 0:
-		return s.put(ctx, what, updateSeen+` RETURNING xmin::text`, append(stateArgs(m), m.ID, seen))
-	default:
-		return s.put(ctx, what, updateSeenWithEvent, seenArgs(m, seen, events[0]))
-	}
-}
-
-func seenArgs(m *gateway.Message, seen version, e gateway.Event) []any {
-	return append(stateArgs(m), m.ID, seen, e.Status, micros(e.At), e.Detail)
-}
-
 // applied is apply with its panic contained and the times as they will be stored.
-func (s *Store) applied(what string, m *gateway.Message, apply func(*gateway.Message) ([]gateway.Event, error)) (events []gateway.Event, err error) {
+func (s *Store) applied(m *gateway.Message, apply func(*gateway.Message) ([]gateway.Event, error)) (events []gateway.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = s.wrap(what, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	if events, err = apply(m); err != nil {
-		return nil, s.wrap(what, err)
+		return nil, err
 	}
 	storedTimes(m)
 	return events, nil
-}
-
-// put runs one statement, which is a transaction of its own, and returns the version of the row that it wrote; errOutrun when it wrote none.
-// An error that is errUnknown leaves open whether it did. Once begun it does not end with ctx, so that nobody is told of a failure that was
-// none.
-func (s *Store) put(ctx context.Context, what, statement string, args []any) (wrote version, err error) {
-	err = s.onConn(ctx, what, func(ctx context.Context, conn *sql.Conn) error {
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), maxTransact, errNoTurn)
-		defer cancel()
-		err := conn.QueryRowContext(ctx, statement, args...).Scan(&wrote)
-		switch {
-		case errors.Is(err, sql.ErrNoRows), s.d.conflict(err):
-			return errOutrun
-		case err != nil && (s.d.unavailable(err) || ctx.Err() != nil):
-			return s.wrap(what, errors.Join(err, context.Cause(ctx), errUnknown))
-		case err != nil:
-			return s.wrap(what, err)
-		}
-		return nil
-	})
-	return wrote, err
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"time"
@@ -29,7 +28,6 @@ const (
 type recent struct {
 	mu       sync.Mutex
 	now, old map[recentKey]*recentMessage // when now is full it becomes old
-	busy     map[recentKey]chan struct{}  // closed when whoever changes the message is done
 }
 
 // recentKey names a message of a tenant by its id or by its stanza id.
@@ -43,38 +41,6 @@ type recentMessage struct {
 	at time.Time
 }
 
-// lock waits until nobody else here changes the message that key names, as far as it is known by which names that goes.
-func (r *recent) lock(ctx context.Context, key recentKey) (unlock func(), err error) {
-	for {
-		r.mu.Lock()
-		own := key
-		if v := r.findLocked(key); v != nil {
-			own.name = v.m.ID
-		}
-		wait := r.busy[own]
-		if wait == nil {
-			done := make(chan struct{})
-			if r.busy == nil {
-				r.busy = make(map[recentKey]chan struct{})
-			}
-			r.busy[own] = done
-			r.mu.Unlock()
-			return func() {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				delete(r.busy, own)
-				close(done)
-			}, nil
-		}
-		r.mu.Unlock()
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
 func (r *recent) findLocked(key recentKey) *recentMessage {
 	if v := r.now[key]; v != nil {
 		return v
@@ -82,15 +48,15 @@ func (r *recent) findLocked(key recentKey) *recentMessage {
 	return r.old[key]
 }
 
-// get is what is remembered of the message that key names, for at most maxAge; zero: for ever.
-func (r *recent) get(key recentKey, maxAge time.Duration) (m gateway.Message, seen version, ok bool) {
+// get is what is remembered of the message that key names, for at most maxAge (zero: for ever), and since when.
+func (r *recent) get(key recentKey, maxAge time.Duration) (m gateway.Message, seen version, at time.Time, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := r.findLocked(key)
 	if v == nil || maxAge > 0 && time.Since(v.at) > maxAge {
-		return m, "", false
+		return m, "", at, false
 	}
-	return v.m, v.seen, true
+	return v.m, v.seen, v.at, true
 }
 
 // ended reports whether a message is known to have ended, which no claim can change.

@@ -37,7 +37,10 @@ type Store struct {
 	writer *sql.DB // SQLite: exactly one connection
 	reader *sql.DB // Postgres: the same pool
 
-	queues []*queue
+	queues []*queue // of accepts, on SQLite of everything
+	// Postgres: of changes of one message, and of claims.
+	changes, claims *queue
+
 	gate   sync.RWMutex // held for reading by writes that do not queue
 	closed chan struct{}
 	writes *statements // prepared on writer
@@ -80,8 +83,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	for range s.d.writers {
-		s.queues = append(s.queues, newQueue())
+		s.queues = append(s.queues, newQueue(s.transact))
 	}
+	s.changes, s.claims = newQueue(s.changeGathered), newQueue(s.claimGathered)
 	s.writes, s.reads = newStatements(s.writer, s.d), newStatements(s.reader, s.d)
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(s.wrap("migrate database", err), s.Close())
@@ -95,7 +99,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 // Close waits for the writes in hand and closes the database. It is safe to call twice.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
-		for _, q := range s.queues {
+		for _, q := range append(s.queues, s.changes, s.claims) {
 			q.turn <- struct{}{} // never given back: nothing is written from here on
 		}
 		s.gate.Lock()
