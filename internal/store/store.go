@@ -4,7 +4,8 @@
 //
 // SQLite has one writer and a pool of readers. Every write goes through one committer (commit.go), which lets writes
 // that wait at the same time share a transaction and so a flush of the disk. Postgres has one pool for everything: accepts
-// share transactions there as well, for they wait for the lock of their tenant; other writes have their own.
+// share transactions there as well, for they wait for the lock of their tenant, and so do changes of one message (together.go); other writes
+// have their own.
 package store
 
 import (
