@@ -24,7 +24,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	if h.simulator != nil {
 		sandbox = h.simulator.Handler()
 	}
-	accepting := intake.New(intake.Deps{Store: h.database, Queue: meteredTickets{h.tickets, h.metrics, metrics.ByIntake}, Media: h.blobs, Log: h.log})
+	accepting := intake.New(intake.Deps{Store: h.database, Queue: meteredTickets{h.tickets, h.metrics, metrics.ByIntake}, Media: h.blobs, CheckURL: h.checkURL, Log: h.log})
 	h.onStop("tickets", briefStop, accepting.Flush)
 	server, err := httpapi.New(httpapi.Deps{ //nolint:contextcheck // each request brings its own
 		Store:       h.commanded(),

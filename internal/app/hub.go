@@ -244,9 +244,15 @@ func (h *Hub) openQueue(ctx context.Context) error {
 	return nil
 }
 
+// checkURL tells what is wrong with a URL that somebody wants the hub to call.
+func (h *Hub) checkURL(raw string) error {
+	_, err := h.egress.Check(raw)
+	return err
+}
+
 func (h *Hub) openBulks(context.Context) error {
 	h.bulks = bulk.New(bulk.Deps{
-		Store: meteredBulks{h.store, h.metrics}, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, Log: h.log, Dir: h.blobs.Scratch(),
+		Store: meteredBulks{h.store, h.metrics}, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, CheckURL: h.checkURL, Log: h.log, Dir: h.blobs.Scratch(),
 		Wake: func() {
 			if h.worker != nil { // else the worker finds it with its next sweep
 				h.worker.relay.Wake()

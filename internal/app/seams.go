@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/wapro/hub/internal/dispatch"
+	"github.com/wapro/hub/internal/fetch"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi"
 	"github.com/wapro/hub/internal/intake"
@@ -22,6 +23,7 @@ type Database interface {
 	session.Store
 	dispatch.Contacts
 	dispatch.Paces
+	fetch.Store
 }
 
 // Tickets is all that the rooms ask of the queue, but for its consuming.

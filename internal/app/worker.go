@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/wapro/hub/internal/dispatch"
+	"github.com/wapro/hub/internal/fetch"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/metrics"
 	"github.com/wapro/hub/internal/relay"
@@ -72,7 +73,10 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		LeaseLost:      h.metrics.LeaseLost,
 		Timings:        session.Timings{BackoffBase: h.opts.Reconnect},
 	})
+	files := fetch.New(h.database, h.blobs, h.egress)
+	h.onStop("fetches", briefStop, func(context.Context) error { files.Close(); return nil })
 	w.dispatch = dispatch.New(dispatch.Deps{
+		Files:  files,
 		Ledger: meteredLedger{h.ledger, h.metrics}, Sender: meteredSender{w.sessions, h.metrics},
 		Sessions: restrictions{h.database, w.sessions}, Queue: meteredTickets{h.tickets, h.metrics, metrics.ByDispatch}, Contacts: h.database,
 		Paces: h.database, Pacing: pacing(h.cfg.Mode()),

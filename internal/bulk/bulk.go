@@ -58,6 +58,7 @@ type Deps struct {
 	Store          Store
 	Ledger         Ledger
 	Media          Describer
+	CheckURL       func(raw string) error       // refuses a media.url that the hub does not call; its errors may be shown
 	ParseRecipient func(string) (string, error) // normalises; its errors may be shown
 	Wake           func()                       // there is something new for the relay; nil when it is elsewhere
 	Clock          func() time.Time             // default time.Now

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math"
+	"mime"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,8 +93,12 @@ func (s *Service) check(ctx context.Context, tenant gateway.Tenant, req gateway.
 		TenantKey: tenant.Key, TenantID: tenant.ID, Type: gateway.TypeText, Media: media, Priority: d.req.Priority,
 		Status: gateway.StatusQueued, Phase: gateway.PhaseStaged, CreatedAt: d.now, UpdatedAt: d.now, SendAt: d.req.SendAt, ExpiresAt: d.req.ExpiresAt,
 	}
-	if media != nil {
+	switch {
+	case media != nil:
 		d.model.Type = media.Type()
+	case req.Media != nil: // fetched when the first of them goes out
+		file := &gateway.RemoteFile{URL: req.Media.URL, MimeType: req.Media.MimeType, Filename: req.Media.Filename}
+		d.model.Content, d.model.Type = &gateway.Content{File: file}, gateway.GuessType(file)
 	}
 	return d, nil
 }
@@ -128,6 +133,15 @@ func (s *Service) checkMedia(ctx context.Context, m *gateway.BulkMedia, refuse r
 	if len(m.Filename) > gateway.MaxFilenameBytes || !utf8.ValidString(m.Filename) ||
 		strings.ContainsFunc(m.Filename, unicode.IsControl) || strings.ContainsAny(m.Filename, `/\`) {
 		refuse(gateway.CodeInvalidMedia, "/media/filename", "filename must be a plain name of %d bytes at most", gateway.MaxFilenameBytes)
+	}
+	if m.URL != "" {
+		if err := s.CheckURL(m.URL); err != nil {
+			refuse(gateway.CodeMediaURLRefused, "/media/url", "%s", err)
+		}
+		if kind, _, err := mime.ParseMediaType(m.MimeType); m.MimeType != "" && (err != nil || strings.Count(kind, "/") != 1) {
+			refuse(gateway.CodeInvalidMedia, "/media/mimetype", "mimetype must look like image/jpeg")
+		}
+		return nil
 	}
 	media, err := s.Media.Describe(ctx, m.MimeType, m.Blob)
 	if err != nil {

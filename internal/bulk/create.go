@@ -102,7 +102,7 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 					continue
 				}
 				copied := gateway.Message{
-					TenantKey: tenant.Key, TenantID: tenant.ID, To: m.To, Type: m.Type, Text: m.Text, Media: m.Media, Priority: m.Priority,
+					TenantKey: tenant.Key, TenantID: tenant.ID, To: m.To, Type: m.Type, Text: m.Text, Media: m.Media, Content: m.Content, Priority: m.Priority,
 					Reference: m.Reference, RetryOf: m.ID, Status: gateway.StatusQueued, Phase: gateway.PhaseStaged,
 					CreatedAt: now, UpdatedAt: now, ExpiresAt: expires, Seq: b.FirstSeq + int64(made),
 				}

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -45,6 +46,8 @@ func judge(e *gateway.SendError) (gateway.OutcomeKind, gateway.Failure) {
 		return judgeUpload(e.Server)
 	case gateway.CauseMedia:
 		return judgeMedia(e.Err)
+	case gateway.CauseFetch:
+		return judgeFetch(e)
 	case gateway.CauseInternal:
 	}
 	return retry(gateway.CodeInternal, "The send failed for a reason of the hub's own.")
@@ -92,6 +95,23 @@ func judgeUpload(server int) (gateway.OutcomeKind, gateway.Failure) {
 	// Other refusals (401, 403, 404, 410) are about the upload's address and its permission, which the next attempt asks
 	// for anew; 5xx and no answer pass.
 	return retry(gateway.CodeUploadFailed, "The file could not be uploaded to WhatsApp.")
+}
+
+// judgeFetch reads why the file at media.url was not got.
+func judgeFetch(e *gateway.SendError) (gateway.OutcomeKind, gateway.Failure) {
+	if known, ok := errors.AsType[*gateway.Error](e.Err); ok && known.Code != gateway.CodeMediaBusy && known.Code != gateway.CodeUnavailable {
+		if known.Code == gateway.CodeMediaURLRefused || known.Code == gateway.CodeMediaTooLarge {
+			return permanent(known.Code, known.Message, false)
+		}
+		return permanent(gateway.CodeMediaURLFailed, "What is at media.url is not a file of the kind that was asked for.", true)
+	}
+	switch {
+	case e.Server == 408, e.Server == 425, e.Server == 429, e.Server >= 500, e.Server < 300: // 2xx: it broke off
+		return retry(gateway.CodeMediaURLFailed, "The file at media.url could not be fetched; it is tried again.")
+	case e.Server < 400:
+		return permanent(gateway.CodeMediaURLFailed, "media.url leads elsewhere; redirects are not followed.", true)
+	}
+	return permanent(gateway.CodeMediaURLFailed, fmt.Sprintf("The server of media.url answered %d.", e.Server), true)
 }
 
 // judgeMedia tells a lost file from one that could not be read at this moment.

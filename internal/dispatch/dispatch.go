@@ -65,6 +65,12 @@ type Paces interface {
 	Bulk(ctx context.Context, tenantKey int64, id string) (gateway.Bulk, error)
 }
 
+// Files fetches the files that messages name by a URL.
+type Files interface {
+	// Fetch gives m its file, once and for all. Every error is a *gateway.SendError; nothing was sent then.
+	Fetch(ctx context.Context, f gateway.Fence, m *gateway.Message) error
+}
+
 // Queue takes delayed tickets.
 type Queue interface {
 	EnqueueAt(ctx context.Context, ticket gateway.Ticket, at time.Time) error
@@ -78,6 +84,7 @@ type Deps struct {
 	Contacts Contacts
 	Paces    Paces
 	Queue    Queue
+	Files    Files
 
 	Clock   func() time.Time // default time.Now
 	Rand    func() float64   // in [0, 1); default math/rand
@@ -285,7 +292,14 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 		return own
 	}
 
-	sent, err := d.send(ctx, fence, m)
+	var sent gateway.Sent
+	var err error
+	if m.ToFetch() != nil {
+		err = d.Files.Fetch(ctx, fence, m)
+	}
+	if err == nil {
+		sent, err = d.send(ctx, fence, m)
+	}
 	if err == nil {
 		if restricted && first {
 			d.lift(ctx, fence)

@@ -54,6 +54,7 @@ func New(private bool) *Guard {
 // Options bound a client; the zero value of each means its default.
 type Options struct {
 	Time         time.Duration // of a whole exchange, the body included; 10 s
+	Answer       time.Duration // until the answer begins; Time
 	IdleConns    int           // kept open to all hosts together; 32
 	ConnsPerHost int           // at a time; 8
 	Resolver     *net.Resolver // net.DefaultResolver
@@ -68,6 +69,9 @@ type Options struct {
 func (g *Guard) Client(o Options) *http.Client {
 	if o.Time == 0 {
 		o.Time = 10 * time.Second
+	}
+	if o.Answer == 0 {
+		o.Answer = o.Time
 	}
 	if o.IdleConns == 0 {
 		o.IdleConns = 32
@@ -91,7 +95,7 @@ func (g *Guard) Client(o Options) *http.Client {
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    min(o.Time, 10*time.Second),
-		ResponseHeaderTimeout:  o.Time,
+		ResponseHeaderTimeout:  o.Answer,
 		ExpectContinueTimeout:  time.Second,
 		IdleConnTimeout:        90 * time.Second,
 		MaxIdleConns:           o.IdleConns,

@@ -20,11 +20,12 @@ type BulkRequest struct {
 	At       string // JSON pointer of the rows: "/recipients", "/messages" or "/file"
 }
 
-// BulkMedia is the file of a bulk, which is stored already.
+// BulkMedia is the file of a bulk, which is stored already, or fetched when the first message goes out.
 type BulkMedia struct {
 	MimeType string // as declared
 	Filename string
 	Blob     Blob
+	URL      string // where the file is; then there is no Blob, and MimeType may be empty
 }
 
 // OnInvalid says what becomes of a bulk with rows that cannot be sent.

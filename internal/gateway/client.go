@@ -87,6 +87,7 @@ const (
 	CauseNoCiphertext  SendCause = "no_ciphertext" // nothing was encrypted for the recipient's phone (I5)
 	CauseUpload        SendCause = "upload"        // the media servers answered Server, or did not
 	CauseMedia         SendCause = "media"         // the stored file cannot be read or is not what it should be
+	CauseFetch         SendCause = "fetch"         // the file at media.url was not got; Server is the HTTP status; Err tells what cannot be mended
 	CauseGroup         SendCause = "group"         // no such group, or not a member
 	CauseStore         SendCause = "store"         // the Signal store failed
 	CauseInternal      SendCause = "internal"      // anything else, a panic included

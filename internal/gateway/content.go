@@ -1,6 +1,11 @@
 package gateway
 
-import "time"
+import (
+	"mime"
+	"net/url"
+	"path"
+	"time"
+)
 
 // The types of messages that are neither a text nor a file.
 const (
@@ -37,6 +42,23 @@ type Content struct {
 	Mentions []string  `json:"mentions,omitempty"` // E.164 digits; the text names each as @digits
 	// Target is the message that a reaction, an edit or a revoke is about; any other type replies to it.
 	Target *Target `json:"target,omitempty"`
+	// File is where the file is that the message goes out with; Message.Media once it was fetched.
+	File *RemoteFile `json:"file,omitempty"`
+}
+
+// RemoteFile is a file that is fetched right before it is sent.
+type RemoteFile struct {
+	URL      string `json:"url"`
+	MimeType string `json:"mimetype,omitempty"` // as declared; empty: what is found
+	Filename string `json:"filename,omitempty"` // as given
+}
+
+// ToFetch is the file that has to be fetched before the message can go out; nil: none.
+func (m *Message) ToFetch() *RemoteFile {
+	if m.Media != nil || m.Content == nil {
+		return nil
+	}
+	return m.Content.File
 }
 
 // Location is a point on the map.
@@ -84,4 +106,17 @@ func (m *Message) ReplyTo() *Target {
 		return nil
 	}
 	return m.Content.Target
+}
+
+// GuessType is what a file will be shown as, as far as one can tell before it was fetched.
+func GuessType(f *RemoteFile) MessageType {
+	kind := f.MimeType
+	if kind == "" {
+		name := f.Filename
+		if u, err := url.Parse(f.URL); err == nil && name == "" {
+			name = u.Path
+		}
+		kind = mime.TypeByExtension(path.Ext(name))
+	}
+	return Media{MimeType: kind}.Type()
 }

@@ -20,6 +20,7 @@ const (
 	CodeDuplicateRecipient Code = "duplicate_recipient"  // a recipient that a bulk has already
 	CodeMissingVariable    Code = "missing_variable"     // a placeholder of a bulk's text that the row has no value for
 	CodeMediaMismatch      Code = "media_type_mismatch"  // the bytes are not what mimetype says
+	CodeMediaURLRefused    Code = "media_url_refused"    // media.url is no address that the hub calls
 	CodeMediaTooLarge      Code = "media_too_large"      // over MaxMediaBytes
 	CodeMediaBusy          Code = "media_busy"           // too many media bytes in flight
 	CodeBodyTooLarge       Code = "body_too_large"       // the request body is over its limit
@@ -63,6 +64,7 @@ const (
 	CodeReachOutLimited Code = "reachout_restricted"  // ack 463: first contacts are held
 	CodeNoCiphertext    Code = "recipient_unreached"  // the server took the stanza, it held nothing for the recipient's phone
 	CodeUploadFailed    Code = "upload_failed"        // WhatsApp's media servers refused or failed
+	CodeMediaURLFailed  Code = "media_url_failed"     // the file at media.url could not be fetched
 	CodeMediaLost       Code = "media_lost"           // the stored file is missing or damaged
 	CodeGroupForbidden  Code = "not_a_group_member"   // no such group, or this number is not in it
 	CodeExpired         Code = "expired"              // not sent before expiresAt

@@ -33,6 +33,7 @@ type MediaRequest struct {
 	MimeType string // as declared, "/media/mimetype"
 	Filename string // "/media/filename"
 	Blob     Blob
+	URL      string // "/media/url": where the file is; then there is no Blob, and MimeType may be empty
 	Relation
 	SendOptions
 }

@@ -25,6 +25,7 @@ const (
 	maxNameField = 200
 	maxMimeType  = 255
 	maxID        = 64
+	maxURL       = 2048
 
 	// maxDrain bounds what is read of a body that is refused anyway.
 	maxDrain = 2 * maxMediaBody

@@ -91,7 +91,7 @@ func (s *Server) decodeBulkMedia(ctx context.Context, d *strictjson.Decoder, req
 	if err := s.decodeFile(ctx, d, &file); err != nil {
 		return err
 	}
-	req.Media = &gateway.BulkMedia{MimeType: file.MimeType, Filename: file.Filename, Blob: file.Blob}
+	req.Media = &gateway.BulkMedia{MimeType: file.MimeType, Filename: file.Filename, Blob: file.Blob, URL: file.URL}
 	return nil
 }
 

@@ -90,8 +90,6 @@ func TestWhatIsNotBuiltAnswersNotImplemented(t *testing.T) {
 			t.Errorf("%s answers 501, of which the README names only%s", route, named)
 		}
 	}
-	h.do(request{path: "/api/algo/media", body: `{"to":"919876543210","media":{"mimetype":"image/png","url":"https://example.org/a.png"}}`}).
-		refused(http.StatusNotImplemented, gateway.CodeNotImplemented, "/media/url")
 	if n := h.count(h.algo.Key); n != 0 {
 		t.Errorf("%d messages were accepted", n)
 	}

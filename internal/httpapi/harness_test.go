@@ -81,9 +81,9 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 	h.fault = &faulty{Store: db}
 	h.server, err = httpapi.New(httpapi.Deps{
 		Store:  h.fault,
-		Intake: intake.New(intake.Deps{Store: h.fault, Queue: noQueue{}, Media: files}),
+		Intake: intake.New(intake.Deps{Store: h.fault, Queue: noQueue{}, Media: files, CheckURL: checkURL}),
 		Bulks: bulk.New(bulk.Deps{
-			Store: h.fault, Ledger: h.ledger, Media: files, ParseRecipient: intake.ParseRecipient, Dir: dir, Log: log,
+			Store: h.fault, Ledger: h.ledger, Media: files, ParseRecipient: intake.ParseRecipient, CheckURL: checkURL, Dir: dir, Log: log,
 		}),
 		Webhooks: webhook.NewService(h.fault, plainSecrets{}, func(url string) error {
 			_, err := egress.New(false).Check(url)
@@ -349,6 +349,12 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// checkURL is the guard of a hub that is set to nothing.
+func checkURL(raw string) error {
+	_, err := egress.New(false).Check(raw)
+	return err
 }
 
 type noQueue struct{}

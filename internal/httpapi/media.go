@@ -76,7 +76,7 @@ func (s *Server) decodeMedia(c echo.Context, body *hashedBody, req *gateway.Medi
 
 // decodeFile reads the object media, its fields in any order.
 func (s *Server) decodeFile(ctx context.Context, d *strictjson.Decoder, req *gateway.MediaRequest) error {
-	var data bool
+	var data, url bool
 	err := d.Object(func(name string) error {
 		switch name {
 		case "mimetype":
@@ -90,17 +90,24 @@ func (s *Server) decodeFile(ctx context.Context, d *strictjson.Decoder, req *gat
 				return at("/media/data", err)
 			})
 		case "url":
-			return gateway.FieldErrorf(gateway.CodeNotImplemented, d.Pointer(), "media.url is agreed on but not built yet")
+			url = true
+			return required(d, &req.URL, maxURL, gateway.CodeMediaURLRefused)
 		}
 		return d.UnknownField()
 	})
 	switch {
 	case err != nil:
 		return err
+	case data && url:
+		return gateway.FieldErrorf(gateway.CodeInvalidMedia, "/media", "/media has data or url, not both")
+	case url && req.URL == "":
+		return gateway.FieldErrorf(gateway.CodeMediaURLRefused, "/media/url", "/media/url is empty")
+	case url:
+		return nil
 	case req.MimeType == "":
 		return gateway.FieldErrorf(gateway.CodeInvalidMedia, "/media/mimetype", "/media/mimetype is missing")
 	case !data:
-		return gateway.FieldErrorf(gateway.CodeInvalidMedia, "/media/data", "/media/data is missing")
+		return gateway.FieldErrorf(gateway.CodeInvalidMedia, "/media/data", "/media/data is missing, or /media/url")
 	}
 	return nil
 }

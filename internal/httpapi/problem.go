@@ -33,7 +33,7 @@ func statusOf(code gateway.Code) (status int, ok bool) {
 	switch code {
 	case gateway.CodeInvalidBody, gateway.CodeUnknownField, gateway.CodeInvalidRecipient, gateway.CodeInvalidMessage,
 		gateway.CodeDuplicateRecipient, gateway.CodeMissingVariable,
-		gateway.CodeInvalidMedia, gateway.CodeMediaMismatch, gateway.CodeInvalidParameter, gateway.CodeInvalidTenant,
+		gateway.CodeInvalidMedia, gateway.CodeMediaMismatch, gateway.CodeMediaURLRefused, gateway.CodeInvalidParameter, gateway.CodeInvalidTenant,
 		gateway.CodeInvalidIdempotency, gateway.CodeIdempotencyReuse:
 		return http.StatusUnprocessableEntity, true
 	case gateway.CodeMediaTooLarge, gateway.CodeBodyTooLarge:

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"mime"
 	"strings"
 	"time"
 	"unicode"
@@ -94,4 +95,17 @@ func (c *checks) expiry(at time.Time, s gateway.Settings, p gateway.Priority, fr
 		c.add(gateway.CodeInvalidBody, "/expiresAt", "expiresAt must be in the future, and after sendAt")
 	}
 	return at.UTC()
+}
+
+// url checks where a file is to be fetched from, and what it is said to be.
+func (c *checks) url(r gateway.MediaRequest, check func(string) error) {
+	if err := check(r.URL); err != nil {
+		c.add(gateway.CodeMediaURLRefused, "/media/url", "%s", err)
+	}
+	if r.MimeType == "" {
+		return
+	}
+	if kind, _, err := mime.ParseMediaType(r.MimeType); err != nil || strings.Count(kind, "/") != 1 {
+		c.add(gateway.CodeInvalidMedia, "/media/mimetype", "mimetype must look like image/jpeg")
+	}
 }

@@ -39,8 +39,10 @@ type Deps struct {
 	Store Accepter
 	Queue Enqueuer
 	Media Describer
-	Clock func() time.Time // default time.Now
-	Log   *slog.Logger     // default: discard
+	// CheckURL refuses a media.url that the hub does not call; its errors may be shown.
+	CheckURL func(raw string) error
+	Clock    func() time.Time // default time.Now
+	Log      *slog.Logger     // default: discard
 }
 
 // Intake accepts messages. Before the queue is stopped, Flush is called.
@@ -81,7 +83,9 @@ func (in *Intake) Media(ctx context.Context, tenant gateway.Tenant, r gateway.Me
 	m := in.message(&c, tenant, r.To, r.SendOptions, now)
 	c.text(r.Caption, false)
 	c.filename(r.Filename)
-	if r.MimeType == "" {
+	if r.URL != "" {
+		c.url(r, in.CheckURL)
+	} else if r.MimeType == "" {
 		c.add(gateway.CodeInvalidMedia, "/media/mimetype", "mimetype is required")
 	}
 	m.Text = r.Caption
@@ -90,6 +94,14 @@ func (in *Intake) Media(ctx context.Context, tenant gateway.Tenant, r gateway.Me
 	}
 	if err := c.err(); err != nil {
 		return gateway.Message{}, err
+	}
+	if r.URL != "" {
+		if m.Content == nil {
+			m.Content = &gateway.Content{}
+		}
+		m.Content.File = &gateway.RemoteFile{URL: r.URL, MimeType: r.MimeType, Filename: r.Filename}
+		m.Type = gateway.GuessType(m.Content.File)
+		return in.accept(ctx, m, idem)
 	}
 	media, err := in.Deps.Media.Describe(ctx, r.MimeType, r.Blob)
 	if err != nil {

@@ -131,6 +131,7 @@ func (w *World) StartHub() {
 	environ := append([]string{
 		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "BLOB_URL=file://" + filepath.Join(w.dir, "media"),
 		"ADMIN_API_KEY=" + AdminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY=" + TenantKey,
+		"EGRESS_ALLOW_PRIVATE=true", // receivers and files of tests are on this host
 	}, append(w.whatsapp, w.environ...)...)
 	start := func(process config.Process) *app.Hub {
 		cfg, err := config.Load(process, environ)

@@ -522,8 +522,10 @@ type BulkRequest struct {
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 
 	// MaxFailureRate 1: it never pauses itself.
-	MaxFailureRate *float64     `json:"maxFailureRate,omitempty"`
-	Media          *MediaSource `json:"media,omitempty"`
+	MaxFailureRate *float64 `json:"maxFailureRate,omitempty"`
+
+	// Media The file itself in `data`, or where it is in `url`.
+	Media *MediaSource `json:"media,omitempty"`
 
 	// Message The text, or the caption of media, with {{placeholders}}; 65,536 bytes at most, before and after they are replaced.
 	Message  *string        `json:"message,omitempty"`
@@ -811,8 +813,10 @@ type Media struct {
 
 // MediaRequest defines model for MediaRequest.
 type MediaRequest struct {
-	ExpiresAt *time.Time  `json:"expiresAt,omitempty"`
-	Media     MediaSource `json:"media"`
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+
+	// Media The file itself in `data`, or where it is in `url`.
+	Media MediaSource `json:"media"`
 
 	// Mentions As of a text, in the caption.
 	Mentions *[]string `json:"mentions,omitempty"`
@@ -834,16 +838,20 @@ type MediaRequest struct {
 	To string `json:"to"`
 }
 
-// MediaSource defines model for MediaSource.
+// MediaSource The file itself in `data`, or where it is in `url`.
 type MediaSource struct {
 	// Data Base64, with or without a data: prefix; 64 MiB decoded at most.
 	Data     *[]byte `json:"data,omitempty"`
 	Filename *string `json:"filename,omitempty"`
 
-	// Mimetype Examples: application/pdf
-	Mimetype string `json:"mimetype"`
+	// Mimetype Required with data. With url it is what the file must turn out to be; without it, it goes out as what it is.
+	//
+	// Examples: application/pdf
+	Mimetype *string `json:"mimetype,omitempty"`
 
-	// Url Not built yet; answers 501.
+	// Url http or https, of a public host, port 80, 443, or 1024 and above, without a user. The file is fetched once, right before it is sent (once for a whole bulk), within
+	// 60 seconds, 64 MiB at most; redirects are not followed. Until then the message shows no media. What can pass (no answer, 5xx, 408, 425, 429) is tried again;
+	// anything else fails the message with media_url_failed, media_url_refused or media_too_large.
 	Url *string `json:"url,omitempty"`
 }
 
