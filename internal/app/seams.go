@@ -21,6 +21,7 @@ type Database interface {
 	ledger.Store
 	relay.Store
 	session.Store
+	session.Inbound
 	dispatch.Contacts
 	dispatch.Paces
 	fetch.Store

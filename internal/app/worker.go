@@ -63,6 +63,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		},
 		Lanes:          lanes{h, w},
 		Receipts:       meteredReceipts{h.ledger, h.metrics},
+		Inbound:        sealed{h.database, h.secrets},
 		Instance:       h.instance,
 		Host:           host,
 		PID:            os.Getpid(),

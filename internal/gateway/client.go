@@ -23,6 +23,7 @@ const (
 	ClientPaired       ClientEventKind = "paired"        // JID, LID; a reconnect follows
 	ClientPairFailed   ClientEventKind = "pair_failed"   // Reason: pairing_timeout or pairing_failed
 	ClientReceipt      ClientEventKind = "receipt"       // Receipt
+	ClientMessage      ClientEventKind = "message"       // Inbound
 )
 
 // ClientEvent is one report. The handler's nil error lets the client acknowledge it to WhatsApp; after an error
@@ -36,6 +37,7 @@ type ClientEvent struct {
 	JID     string
 	LID     string
 	Receipt *Receipt
+	Inbound *Inbound
 }
 
 // ErrNoKeys is returned when a client is asked for a session whose keys are not in the database: it must be paired anew.

@@ -18,8 +18,9 @@ type OptOutSource string
 
 // The sources.
 const (
-	OptOutByAPI OptOutSource = "api"
-	OptOutByCSV OptOutSource = "csv"
+	OptOutByAPI  OptOutSource = "api"
+	OptOutByCSV  OptOutSource = "csv"
+	OptOutByWord OptOutSource = "message" // the person wrote a stop word
 )
 
 // MaxOptOuts bounds the opt-outs of one call of the store.

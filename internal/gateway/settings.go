@@ -17,6 +17,7 @@ type Settings struct {
 	// MaxDefaultExpiry. 0: the hub's default.
 	Expiry struct{ High, Normal, Bulk time.Duration }
 	Pacing PacingChoice
+	Words  *Words // that recipients opt out and in with; nil: the defaults
 }
 
 // ExpiryOf is how long a message of the lane may wait, when it does not say so itself.

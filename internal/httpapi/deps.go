@@ -63,6 +63,7 @@ type Store interface {
 
 	OptOuts
 	Notices
+	Inbound
 }
 
 // Intake accepts messages. When it returns without an error the message is committed, and with it the answer of the

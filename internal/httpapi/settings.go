@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -49,6 +50,7 @@ func (s *Server) settingsOf(own gateway.Settings) spec.Settings {
 	shown := spec.Settings{UnknownPolicy: spec.Resend, DefaultExpiry: spec.DefaultExpiry{
 		High: seconds(own, gateway.PriorityHigh), Normal: seconds(own, gateway.PriorityNormal), Bulk: seconds(own, gateway.PriorityBulk),
 	}, Pacing: pacingModel(own.Pacing.Over(s.opts.Pacing))}
+	shown.OptOutWords, shown.OptInWords = own.Words.StopWords(), own.Words.StartWords()
 	if own.HoldUnknown {
 		shown.UnknownPolicy = spec.Hold
 	}
@@ -81,6 +83,14 @@ func decodeSettings(d *strictjson.Decoder) (changes []func(*gateway.Settings), e
 			return decodeExpiry(d, add)
 		case "pacing":
 			return decodePacing(d, add)
+		case "optOutWords":
+			return decodeWords(d, func(list []string) {
+				add(func(s *gateway.Settings) { s.Words = &gateway.Words{Stop: list, Start: startOf(s)} })
+			})
+		case "optInWords":
+			return decodeWords(d, func(list []string) {
+				add(func(s *gateway.Settings) { s.Words = &gateway.Words{Stop: stopOf(s), Start: list} })
+			})
 		case "retention":
 			return gateway.FieldErrorf(gateway.CodeNotImplemented, "/"+name, "/%s is agreed on but not built yet", name)
 		}
@@ -130,4 +140,46 @@ func wholeSeconds(d *strictjson.Decoder, least, most time.Duration) (time.Durati
 			d.Pointer(), least.Seconds(), most.Seconds())
 	}
 	return time.Duration(n) * time.Second, nil
+}
+
+func stopOf(s *gateway.Settings) []string {
+	if s.Words == nil {
+		return nil
+	}
+	return s.Words.Stop
+}
+
+func startOf(s *gateway.Settings) []string {
+	if s.Words == nil {
+		return nil
+	}
+	return s.Words.Start
+}
+
+// decodeWords reads a list of words for set; null, the defaults, is a nil one.
+func decodeWords(d *strictjson.Decoder, set func([]string)) error {
+	null, err := d.Null()
+	if err != nil {
+		return err
+	}
+	if null {
+		set(nil)
+		return nil
+	}
+	list := []string{}
+	err = d.Array(gateway.MaxWords, func() error {
+		var word string
+		if err := required(d, &word, gateway.MaxWordBytes, gateway.CodeInvalidBody); err != nil {
+			return err
+		}
+		if strings.TrimSpace(word) == "" {
+			return gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "%s must not be empty", d.Pointer())
+		}
+		list = append(list, word)
+		return nil
+	})
+	if err == nil {
+		set(list)
+	}
+	return err
 }

@@ -90,9 +90,21 @@ func ownTarget(old *gateway.Message) *gateway.Target {
 	return &gateway.Target{MessageID: old.ID, StanzaID: old.WhatsAppID, FromMe: true, Type: old.Type, Text: cut(old.Text, gateway.MaxQuoteBytes)}
 }
 
-func (in *Intake) inboundTarget(_ context.Context, c *checks, _ *gateway.Message, _, pointer string) (*gateway.Target, error) {
-	c.add(gateway.CodeInvalidBody, pointer, "there is no such message")
-	return nil, nil
+func (in *Intake) inboundTarget(ctx context.Context, c *checks, m *gateway.Message, id, pointer string) (*gateway.Target, error) {
+	old, err := in.Store.Inbound(ctx, m.TenantKey, id)
+	switch {
+	case errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}):
+		c.add(gateway.CodeInvalidBody, pointer, "there is no such message")
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look up the message that is referred to: %w", err)
+	case !sameChat(m.To, old.Chat) && (old.IsGroup() || !sameChat(m.To, old.Sender, old.SenderAlt)):
+		c.add(gateway.CodeInvalidBody, pointer, "that message came in another chat than to")
+		return nil, nil
+	}
+	target := old.Target()
+	target.Text = cut(target.Text, gateway.MaxQuoteBytes)
+	return target, nil
 }
 
 // sameChat tells whether to names the chat that one of names does.

@@ -21,6 +21,8 @@ type Accepter interface {
 	Accept(ctx context.Context, messages []*gateway.Message, idem *gateway.IdempotencyCompletion) error
 	// Message answers CodeNotFound for what is not the tenant's.
 	Message(ctx context.Context, tenantKey int64, id string) (gateway.Message, error)
+	// Inbound reads a message that was received; CodeNotFound likewise.
+	Inbound(ctx context.Context, tenantKey int64, id string) (gateway.Inbound, error)
 }
 
 // Enqueuer tells the workers.

@@ -37,9 +37,12 @@ type link struct {
 	own    atomic.Pointer[[]string] // the session's own names, for receipts
 
 	mu        sync.Mutex
-	late      []gateway.Receipt // that could not be recorded yet
-	recording bool              // recordLate runs
+	late      []recording // of what could not be recorded yet
+	recording bool        // recordLate runs
 }
+
+// recording stores something that came from WhatsApp.
+type recording func(context.Context) error
 
 // actor owns one session. What is posted to it is done one by one, by a goroutine that is there only while there is something to do: thousands of
 // sessions that idle keep no stack. Its fields belong to what is posted, but for those said to be shared.

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/wapro/hub/internal/gateway"
 )
 
-// receiptTries is how often a receipt is recorded before it is left to WhatsApp, which delivers it again with the next
+// receiptTries is how often a receipt or a message is recorded before it is left to WhatsApp, which delivers it again with the next
 // connection; receiptPause lies between.
 const (
 	receiptTries = 3
@@ -109,6 +111,9 @@ func (a *actor) open(ctx context.Context) (*link, error) {
 	client, err := a.s.deps.Clients(makeCtx, a.session, func(eventCtx context.Context, event gateway.ClientEvent) error {
 		if event.Kind == gateway.ClientReceipt {
 			return a.receipt(eventCtx, l, event.Receipt)
+		}
+		if event.Kind == gateway.ClientMessage {
+			return a.inbound(eventCtx, l, event.Inbound)
 		}
 		a.post(func() {
 			if a.link == l { // else it is about a client that is gone
@@ -267,18 +272,41 @@ func (a *actor) hold(ctx context.Context, state gateway.SessionState, reason gat
 	a.setState(ctx, state, reason)
 }
 
-// receipt records what a recipient confirmed, in a goroutine of the client's: the acknowledgement waits for it.
-func (a *actor) receipt(ctx context.Context, l *link, r *gateway.Receipt) (err error) {
+// receipt records what a recipient confirmed.
+func (a *actor) receipt(ctx context.Context, l *link, r *gateway.Receipt) error {
 	if r == nil {
 		return nil
 	}
-	own := *l.own.Load()
+	return a.record(ctx, l, func(ctx context.Context) error {
+		return a.s.deps.Receipts.Receipt(ctx, a.fence.TenantKey, *l.own.Load(), *r)
+	})
+}
+
+// inbound stores what the number has received.
+func (a *actor) inbound(ctx context.Context, l *link, m *gateway.Inbound) error {
+	if m == nil || a.s.deps.Inbound == nil {
+		return nil
+	}
+	received := *m
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("make an id: %w", err)
+	}
+	received.ID, received.TenantKey, received.TenantID, received.ReceivedAt = id.String(), a.fence.TenantKey, a.tenant, a.s.deps.Clock().UTC()
+	return a.record(ctx, l, func(ctx context.Context) error {
+		again := received // of a failed try nothing is kept
+		return a.s.deps.Inbound.ReceiveInbound(ctx, &again)
+	})
+}
+
+// record stores what came from WhatsApp, in a goroutine of the client's: the acknowledgement waits for it.
+func (a *actor) record(ctx context.Context, l *link, do recording) (err error) {
 	for try := 1; ; try++ {
-		if err = a.s.deps.Receipts.Receipt(ctx, a.fence.TenantKey, own, *r); err == nil {
+		if err = do(ctx); err == nil {
 			return nil
 		}
 		if try == receiptTries {
-			a.keepLate(l, *r)
+			a.keepLate(l, do)
 			return err
 		}
 		pause := time.NewTimer(receiptPause << (try - 1))
@@ -291,19 +319,19 @@ func (a *actor) receipt(ctx context.Context, l *link, r *gateway.Receipt) (err e
 	}
 }
 
-// recordLate records, for as long as the client lives, the receipts that were not acknowledged: WhatsApp delivers them again, but
-// with the next connection only, which may be days away. It ends when none is left.
+// recordLate records, for as long as the client lives, what was not acknowledged: WhatsApp delivers it again, but
+// with the next connection only, which may be days away. It ends when nothing is left.
 func (a *actor) recordLate(l *link) {
 	for pause := receiptPause; ; {
-		r, ok := l.nextLate()
+		do, ok := l.nextLate()
 		if !ok {
 			return
 		}
-		if a.s.deps.Receipts.Receipt(l.ctx, a.fence.TenantKey, *l.own.Load(), r) == nil {
+		if do(l.ctx) == nil {
 			pause = receiptPause
 			continue
 		}
-		a.keepLate(l, r) // behind the others, which it must not hold up
+		a.keepLate(l, do) // behind the others, which it must not hold up
 		pause = min(2*pause, lateReceiptPause)
 		timer := time.NewTimer(pause)
 		select {
@@ -315,14 +343,14 @@ func (a *actor) recordLate(l *link) {
 	}
 }
 
-// keepLate keeps a receipt for recordLate, which it starts when it does not run; one too many is left to WhatsApp.
-func (a *actor) keepLate(l *link, r gateway.Receipt) {
+// keepLate keeps a recording for recordLate, which it starts when it does not run; one too many is left to WhatsApp.
+func (a *actor) keepLate(l *link, do recording) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx.Err() != nil || len(l.late) >= lateReceipts {
 		return
 	}
-	l.late = append(l.late, r)
+	l.late = append(l.late, do)
 	if !l.recording {
 		l.recording = true
 		a.s.tasks.Go(func() {
@@ -335,16 +363,16 @@ func (a *actor) keepLate(l *link, r gateway.Receipt) {
 	}
 }
 
-// nextLate takes the receipt that waits longest. False, with which recordLate ends: there is none, or the client has ended.
-func (l *link) nextLate() (r gateway.Receipt, ok bool) {
+// nextLate takes the recording that waits longest. False, with which recordLate ends: there is none, or the client has ended.
+func (l *link) nextLate() (do recording, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.late) == 0 || l.ctx.Err() != nil {
 		l.late, l.recording = nil, false
-		return r, false
+		return nil, false
 	}
-	r, l.late = l.late[0], l.late[1:]
-	return r, true
+	do, l.late = l.late[0], l.late[1:]
+	return do, true
 }
 
 // end ends what goes on for the client; nothing is begun for it any more.
@@ -383,7 +411,7 @@ func (a *actor) take(ctx context.Context, l *link, event gateway.ClientEvent) {
 		a.paired(ctx, event)
 	case gateway.ClientPairFailed:
 		a.pairFailed(ctx, event.Reason)
-	case gateway.ClientReceipt: // see hear
+	case gateway.ClientReceipt, gateway.ClientMessage: // see open
 	}
 }
 

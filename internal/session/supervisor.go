@@ -69,12 +69,18 @@ type Receipts interface {
 	Receipt(ctx context.Context, tenantKey int64, own []string, r gateway.Receipt) error
 }
 
+// Inbound stores what a number receives. It has committed when it returns nil, and may keep what it is given. A message may come again.
+type Inbound interface {
+	ReceiveInbound(ctx context.Context, m *gateway.Inbound) error
+}
+
 // Deps are what a Supervisor needs. Zero values of the optional ones mean the defaults.
 type Deps struct {
 	Store    Store
 	Clients  ClientFactory
 	Lanes    Lanes
 	Receipts Receipts
+	Inbound  Inbound
 	Instance string // names this process as an owner of leases
 	Host     string // this and PID tell people which process that is
 	PID      int

@@ -63,9 +63,7 @@ func (t *tx) listen(tenantKey int64) error {
 
 // appendEvent tells of what no trigger does, in the transaction of the change. data is the JSON of the event's own part. Nothing is written for
 // a tenant that does not listen.
-func (t *tx) appendEvent( //nolint:unused // by what stores inbound messages
-	tenantKey int64, kind gateway.EventKind, subject string, at time.Time, data json.RawMessage,
-) error {
+func (t *tx) appendEvent(tenantKey int64, kind gateway.EventKind, subject string, at time.Time, data json.RawMessage) error {
 	_, err := t.exec(`INSERT INTO event_outbox (tenant_key, kind, subject, at, data)
 		SELECT tenant_key, $2, $3, CAST($4 AS BIGINT), $5 FROM event_streams WHERE tenant_key = $1`, tenantKey, kind, subject, micros(at), string(data))
 	return err

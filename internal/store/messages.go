@@ -198,11 +198,13 @@ func (s *Store) Depth(ctx context.Context, tenantKey int64) (gateway.QueueDepth,
 	return depth, nil
 }
 
-// KnownContact reports whether a message to recipientJID (the JID of a number, bare) was sent before.
+// KnownContact reports whether a message to recipientJID (the JID of a number, bare) was sent before, or one was received from it.
 func (s *Store) KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error) {
 	var n int
-	err := s.readRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM messages
-		WHERE tenant_key = $1 AND recipient_jid = $2 AND sent_at > 0 LIMIT 1) known`, tenantKey, recipientJID).Scan(&n)
+	err := s.readRow(ctx, `SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM messages
+		WHERE tenant_key = $1 AND recipient_jid = $2 AND sent_at > 0 LIMIT 1) known)
+		+ (SELECT COUNT(*) FROM (SELECT 1 FROM inbound_messages WHERE tenant_key = $1 AND number = $3 AND number <> '' LIMIT 1) wrote)`,
+		tenantKey, recipientJID, (&gateway.Inbound{Sender: recipientJID}).Number()).Scan(&n)
 	if err != nil {
 		return false, s.wrap("look up contact", err)
 	}

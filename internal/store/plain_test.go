@@ -30,6 +30,7 @@ func TestNothingOfANewMessageIsLostOnPostgres(t *testing.T) {
 		"Media": func(m *gateway.Message) {
 			m.Media = &gateway.Media{MimeType: "audio/ogg", Filename: "a.ogg", Size: 3, SHA256: "c0ffee", Voice: true, Seconds: 2}
 		},
+		"Content":  func(m *gateway.Message) { m.Content = &gateway.Content{Emoji: "x", Mentions: []string{"1"}} },
 		"Error":    func(m *gateway.Message) { m.Error = &gateway.Failure{Code: "timeout", Message: "no", Retryable: true} },
 		"Type":     func(m *gateway.Message) { m.Type = gateway.TypeImage },
 		"Priority": func(m *gateway.Message) { m.Priority = gateway.PriorityHigh },

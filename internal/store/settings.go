@@ -9,13 +9,16 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk, pacing, rate_limit, queue_limit`
+const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk, pacing, words, rate_limit, queue_limit`
 
 func scanTenant(row scanner) (t gateway.Tenant, err error) {
 	var created, high, normal, bulk int64
-	var pacing string
-	if err = row.Scan(&t.Key, &t.ID, &t.Name, &created, &t.Settings.HoldUnknown, &high, &normal, &bulk, &pacing,
+	var pacing, words string
+	if err = row.Scan(&t.Key, &t.ID, &t.Name, &created, &t.Settings.HoldUnknown, &high, &normal, &bulk, &pacing, &words,
 		&t.Limits.RequestsPerSecond, &t.Limits.QueuedMessages); err != nil {
+		return t, err
+	}
+	if t.Settings.Words, err = readWords(words); err != nil {
 		return t, err
 	}
 	t.Settings.Pacing, err = readPacing(pacing)
@@ -54,10 +57,14 @@ func (s *Store) UpdateSettings(ctx context.Context, tenantKey int64, apply func(
 				return err
 			}
 		}
+		words, err := writeWords(settings.Words)
+		if err != nil {
+			return err
+		}
 		e := settings.Expiry
-		_, err = t.exec(`UPDATE tenants SET hold_unknown = $1, expiry_high = $2, expiry_normal = $3, expiry_bulk = $4, pacing = $5
-			WHERE tenant_key = $6`,
-			settings.HoldUnknown, int64(e.High/time.Second), int64(e.Normal/time.Second), int64(e.Bulk/time.Second), pacing, tenantKey)
+		_, err = t.exec(`UPDATE tenants SET hold_unknown = $1, expiry_high = $2, expiry_normal = $3, expiry_bulk = $4, pacing = $5, words = $6
+			WHERE tenant_key = $7`,
+			settings.HoldUnknown, int64(e.High/time.Second), int64(e.Normal/time.Second), int64(e.Bulk/time.Second), pacing, words, tenantKey)
 		return err
 	})
 	if err != nil {

@@ -143,8 +143,15 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 			if err != nil || n > 0 {
 				return err
 			}
+			n, err = tx.exec(`DELETE FROM inbound_messages WHERE id IN (SELECT id FROM inbound_messages WHERE tenant_key = $1 LIMIT $2)`,
+				key, purgeChunk)
+			if err != nil || n > 0 {
+				return err
+			}
 			left = false
 			for _, query := range []string{
+				`DELETE FROM queries WHERE tenant_key = $1`,
+				`DELETE FROM number_checks WHERE tenant_key = $1`,
 				`DELETE FROM event_outbox WHERE tenant_key = $1`,
 				`DELETE FROM bulks WHERE tenant_key = $1`,
 				`DELETE FROM uploads WHERE tenant_key = $1`,

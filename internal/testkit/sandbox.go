@@ -108,3 +108,11 @@ func (s *Sandbox) Connected(number string) bool {
 	}
 	return false
 }
+
+// SendFrom makes the phone of number send what message says; wasim.Outgoing and to are its fields. The stanza id.
+func (s *Sandbox) SendFrom(number string, message map[string]any) string {
+	s.t.Helper()
+	var sent struct{ ID string }
+	s.client.JSON(s.t, http.MethodPost, "/sandbox/phones/"+number+"/messages", message, http.StatusCreated, &sent)
+	return sent.ID
+}

@@ -34,6 +34,8 @@ func (c *Client) handle(event any) (handled bool) {
 	switch e := event.(type) {
 	case *events.Receipt:
 		return c.receipt(e)
+	case *events.Message:
+		return c.message(e)
 	case *events.Connected:
 		c.connected()
 	case *events.Disconnected:

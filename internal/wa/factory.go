@@ -113,7 +113,7 @@ func (f *Factory) Close() { f.transport.CloseIdleConnections() }
 
 // New makes the client of a session: with the keys of session.JID, or with new ones, to be paired, when that is empty.
 // Nothing is connected. A JID without keys is gateway.ErrNoKeys. on gets the client's events, one at a time for each connection; what is reported to it while it
-// waits may be reported from several goroutines. The error of a receipt keeps it unacknowledged.
+// waits may be reported from several goroutines. The error of a receipt or a message keeps it unacknowledged.
 func (f *Factory) New(ctx context.Context, session gateway.Session, on func(context.Context, gateway.ClientEvent) error) (*Client, error) {
 	log := f.opts.Log.With("tenant", session.TenantID)
 	device := f.container.NewDevice()
@@ -149,8 +149,9 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 		keep: func(ctx context.Context, stanzaID string, content []byte) error {
 			return f.opts.Database.KeepSentIn(ctx, f.db.Execable(ctx), session.TenantKey, stanzaID, content)
 		},
-		known: newIdentityCache(),
-		seen:  loginSeen,
+		known:  newIdentityCache(),
+		failed: func() { c.drop(gateway.ReasonConnectionLost) },
+		seen:   loginSeen,
 	}
 	if f.db.Dialect == dbutil.Postgres {
 		g.jid = func() string { // as sqlstore names it
@@ -175,6 +176,8 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 	cli.DisableLoginAutoReconnect = true
 	// A receipt is acknowledged when it is in our database, not before.
 	cli.SynchronousAck = true
+	// Neither is a message. What was decrypted is kept until then: it cannot be decrypted twice.
+	cli.EnableDecryptedEventBuffer = true
 	cli.AutomaticMessageRerequestFromPhone = false
 	// The hub keeps no chats: no history is fetched, and the phone is not asked for more.
 	cli.ManualHistorySyncDownload = true

@@ -23,10 +23,11 @@ type guard struct {
 	// keep stores what a message goes out as, in the transaction of its context.
 	keep func(ctx context.Context, stanzaID string, content []byte) error
 	// exec writes in one statement what otherwise takes a transaction; nil where the database has no use for that.
-	exec  execHeld
-	jid   func() string // of the device, as its container writes it
-	known *identityCache
-	seen  func(context.Context) // called when a connection has logged in, see guardedPreKeys
+	exec   execHeld
+	jid    func() string // of the device, as its container writes it
+	known  *identityCache
+	failed func()                // called when a message could not be decrypted because our database failed
+	seen   func(context.Context) // called when a connection has logged in, see guardedPreKeys
 }
 
 // storeError marks a failure of our own database, so that it is told apart from WhatsApp's whatever wraps it.
@@ -53,12 +54,12 @@ func (g *guard) write(ctx context.Context, what string, write func(context.Conte
 }
 
 func (g *guard) writeFor(ctx context.Context, what string, claim gateway.Claim, write func(context.Context) error) error {
-	return storeFailed(what, g.transact(ctx, func(ctx context.Context) error {
+	return decryptionOf(ctx).failed(storeFailed(what, g.transact(ctx, func(ctx context.Context) error {
 		if err := g.check(ctx, claim); err != nil {
 			return fmt.Errorf("check the lease: %w", err)
 		}
 		return write(ctx)
-	}))
+	})))
 }
 
 // writeLast is write for the last writes before a message is on the wire. They want the claim of the message to be there, and take it along to
@@ -92,6 +93,7 @@ func (g *guard) wrap(device *store.Device) {
 	device.Identities = &guardedIdentities{IdentityStore: device.Identities, guard: g}
 	device.PreKeys = &guardedPreKeys{PreKeyStore: device.PreKeys, guard: g}
 	device.SenderKeys = &guardedSenderKeys{SenderKeyStore: device.SenderKeys, guard: g}
+	device.EventBuffer = &guardedEvents{EventBuffer: device.EventBuffer, guard: g, fail: g.failed}
 	device.PrivacyTokens = &guardedTokens{PrivacyTokenStore: device.PrivacyTokens}
 	device.NCTSalt = &guardedSalt{NCTSaltStore: device.NCTSalt}
 	nothing := &store.NoopStore{}
@@ -139,6 +141,11 @@ func (s *guardedSessions) GetManySessions(ctx context.Context, addresses []strin
 	}
 	proofOf(ctx).begin(sessions)
 	return sessions, nil
+}
+
+func (s *guardedSessions) GetSession(ctx context.Context, address string) ([]byte, error) {
+	session, err := s.SessionStore.GetSession(ctx, address)
+	return session, decryptionOf(ctx).failed(storeFailed("load a session", err))
 }
 
 func (s *guardedSessions) PutSession(ctx context.Context, address string, session []byte) error {
@@ -235,7 +242,7 @@ func (s *guardedIdentities) IsTrustedIdentity(ctx context.Context, address strin
 	trusted, err := s.IdentityStore.IsTrustedIdentity(ctx, address, key)
 	err = storeFailed("load identity", err)
 	proofOf(ctx).identity(address, false, err)
-	return trusted, err
+	return trusted, decryptionOf(ctx).failed(err)
 }
 
 func (s *guardedIdentities) DeleteAllIdentities(ctx context.Context, phone string) error {
@@ -264,6 +271,11 @@ type guardedPreKeys struct {
 func (s *guardedPreKeys) UploadedPreKeyCount(ctx context.Context) (int, error) {
 	s.guard.seen(ctx)
 	return s.PreKeyStore.UploadedPreKeyCount(ctx)
+}
+
+func (s *guardedPreKeys) GetPreKey(ctx context.Context, id uint32) (*keys.PreKey, error) {
+	key, err := s.PreKeyStore.GetPreKey(ctx, id)
+	return key, decryptionOf(ctx).failed(storeFailed("load a prekey", err))
 }
 
 func (s *guardedPreKeys) GetOrGenPreKeys(ctx context.Context, count uint32) (keys []*keys.PreKey, err error) {
@@ -297,6 +309,11 @@ func (s *guardedPreKeys) MarkPreKeysAsUploaded(ctx context.Context, upToID uint3
 type guardedSenderKeys struct {
 	store.SenderKeyStore
 	guard *guard
+}
+
+func (s *guardedSenderKeys) GetSenderKey(ctx context.Context, group, user string) ([]byte, error) {
+	key, err := s.SenderKeyStore.GetSenderKey(ctx, group, user)
+	return key, decryptionOf(ctx).failed(storeFailed("load a sender key", err))
 }
 
 // PutSenderKey is called for every message to a group, when that is encrypted. Sessions need not follow: the message goes out

@@ -94,6 +94,75 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for InboundMessageOptOut.
+const (
+	Added       InboundMessageOptOut = "added"
+	LessThannil InboundMessageOptOut = "<nil>"
+	Removed     InboundMessageOptOut = "removed"
+)
+
+// Valid indicates whether the value is a known member of the InboundMessageOptOut enum.
+func (e InboundMessageOptOut) Valid() bool {
+	switch e {
+	case Added:
+		return true
+	case LessThannil:
+		return true
+	case Removed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for InboundType.
+const (
+	InboundTypeAudio    InboundType = "audio"
+	InboundTypeContacts InboundType = "contacts"
+	InboundTypeDocument InboundType = "document"
+	InboundTypeEdit     InboundType = "edit"
+	InboundTypeImage    InboundType = "image"
+	InboundTypeLocation InboundType = "location"
+	InboundTypeReaction InboundType = "reaction"
+	InboundTypeRevoke   InboundType = "revoke"
+	InboundTypeSticker  InboundType = "sticker"
+	InboundTypeText     InboundType = "text"
+	InboundTypeUnknown  InboundType = "unknown"
+	InboundTypeVideo    InboundType = "video"
+)
+
+// Valid indicates whether the value is a known member of the InboundType enum.
+func (e InboundType) Valid() bool {
+	switch e {
+	case InboundTypeAudio:
+		return true
+	case InboundTypeContacts:
+		return true
+	case InboundTypeDocument:
+		return true
+	case InboundTypeEdit:
+		return true
+	case InboundTypeImage:
+		return true
+	case InboundTypeLocation:
+		return true
+	case InboundTypeReaction:
+		return true
+	case InboundTypeRevoke:
+		return true
+	case InboundTypeSticker:
+		return true
+	case InboundTypeText:
+		return true
+	case InboundTypeUnknown:
+		return true
+	case InboundTypeVideo:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MessageType.
 const (
 	MessageTypeAudio    MessageType = "audio"
@@ -138,16 +207,19 @@ func (e MessageType) Valid() bool {
 
 // Defines values for OptOutSource.
 const (
-	Api OptOutSource = "api"
-	Csv OptOutSource = "csv"
+	OptOutSourceApi     OptOutSource = "api"
+	OptOutSourceCsv     OptOutSource = "csv"
+	OptOutSourceMessage OptOutSource = "message"
 )
 
 // Valid indicates whether the value is a known member of the OptOutSource enum.
 func (e OptOutSource) Valid() bool {
 	switch e {
-	case Api:
+	case OptOutSourceApi:
 		return true
-	case Csv:
+	case OptOutSourceCsv:
+		return true
+	case OptOutSourceMessage:
 		return true
 	default:
 		return false
@@ -730,6 +802,76 @@ type HubEventList struct {
 	NextCursor *string `json:"nextCursor"`
 }
 
+// InboundList defines model for InboundList.
+type InboundList struct {
+	Data []InboundMessage `json:"data"`
+
+	// NextCursor Null on the last page.
+	NextCursor *string `json:"nextCursor"`
+}
+
+// InboundMedia What the sender says of the file.
+type InboundMedia struct {
+	Filename *string `json:"filename"`
+	Mimetype string  `json:"mimetype"`
+	Seconds  int     `json:"seconds"`
+
+	// Sha256 Lower-case hex; empty when the message does not say where the file is.
+	Sha256 string `json:"sha256"`
+
+	// Size Bytes.
+	Size  int64 `json:"size"`
+	Voice bool  `json:"voice"`
+}
+
+// InboundMessage Fields beside the required ones are there for messages that have them.
+type InboundMessage struct {
+	// At When WhatsApp took it.
+	At time.Time `json:"at"`
+
+	// Chat JID of the person or the group. As to, it is answered there.
+	Chat     string `json:"chat"`
+	Contacts *[]struct {
+		Name  string `json:"name"`
+		Vcard string `json:"vcard"`
+	} `json:"contacts,omitempty"`
+
+	// From E.164 digits of who wrote it, or the JID where WhatsApp tells no number.
+	From  string `json:"from"`
+	Group bool   `json:"group"`
+
+	// Id Ours (UUIDv7). replyTo and reaction.messageId take it.
+	Id       string        `json:"id"`
+	Location *Location     `json:"location,omitempty"`
+	Media    *InboundMedia `json:"media"`
+
+	// Mentions JIDs.
+	Mentions *[]string `json:"mentions,omitempty"`
+
+	// Message The text, the caption, the emoji of a reaction (null: taken away), or the new text of an edit.
+	Message *string `json:"message"`
+
+	// Name What the sender calls themselves.
+	Name *string `json:"name"`
+
+	// OptOut What the text did to the list of opt-outs.
+	OptOut     *InboundMessageOptOut `json:"optOut"`
+	ReceivedAt time.Time             `json:"receivedAt"`
+
+	// RefersTo The message that a reaction, an edit or a revoke is about, or that another answers.
+	RefersTo *Reference  `json:"refersTo"`
+	Type     InboundType `json:"type"`
+
+	// WhatsappId The stanza id; of one sender in one chat it comes once.
+	WhatsappId string `json:"whatsappId"`
+}
+
+// InboundMessageOptOut What the text did to the list of opt-outs.
+type InboundMessageOptOut string
+
+// InboundType defines model for InboundType.
+type InboundType string
+
 // Index defines model for Index.
 type Index struct {
 	// Description Path of the API's description.
@@ -1118,6 +1260,13 @@ type Reaction struct {
 	Emoji string `json:"emoji"`
 }
 
+// Reference defines model for Reference.
+type Reference struct {
+	// MessageId Ours, of a message that was sent or received; null when the hub does not have it.
+	MessageId  *string `json:"messageId"`
+	WhatsappId string  `json:"whatsappId"`
+}
+
 // ReplayAnswer defines model for ReplayAnswer.
 type ReplayAnswer struct {
 	// Events How many will be posted.
@@ -1202,6 +1351,12 @@ type Settings struct {
 	// DefaultExpiry Seconds after which a message without expiresAt expires, by priority, counted from createdAt or sendAt.
 	DefaultExpiry DefaultExpiry `json:"defaultExpiry"`
 
+	// OptInWords Who writes one of them gets them again.
+	OptInWords []string `json:"optInWords"`
+
+	// OptOutWords Who writes one of them, alone and in whatever case, gets no bulk messages any more.
+	OptOutWords []string `json:"optOutWords"`
+
 	// Pacing How fast the number may send. Without a choice of the tenant's, a real number is paced with care, a simulated one not at all. Caps count
 	// over any 60 seconds, 60 minutes, 24 hours; 0 is no cap. Priority high skips the delays and the quiet hours, not the caps.
 	Pacing Pacing `json:"pacing"`
@@ -1214,7 +1369,13 @@ type Settings struct {
 // SettingsPatch defines model for SettingsPatch.
 type SettingsPatch struct {
 	DefaultExpiry *DefaultExpiryPatch `json:"defaultExpiry,omitempty"`
-	Pacing        *PacingPatch        `json:"pacing,omitempty"`
+
+	// OptInWords Likewise.
+	OptInWords *[]string `json:"optInWords,omitempty"`
+
+	// OptOutWords Empty: no word does it. null: the hub's own words again.
+	OptOutWords *[]string    `json:"optOutWords,omitempty"`
+	Pacing      *PacingPatch `json:"pacing,omitempty"`
 
 	// Retention Not built yet.
 	Retention     *map[string]interface{} `json:"retention,omitempty"`
@@ -1565,6 +1726,26 @@ type ListEventsParams struct {
 	Limit *int    `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListInboundParams defines parameters for ListInbound.
+type ListInboundParams struct {
+	// From The sender: a number, or a JID
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// Chat The JID of the person or group
+	Chat *string      `form:"chat,omitempty" json:"chat,omitempty"`
+	Type *InboundType `form:"type,omitempty" json:"type,omitempty"`
+
+	// Since receivedAt at or after (RFC 3339)
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until receivedAt before (RFC 3339)
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Cursor nextCursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // PostMediaParams defines parameters for PostMedia.
 type PostMediaParams struct {
 	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
@@ -1883,6 +2064,12 @@ type ServerInterface interface {
 	// ListEvents What has happened, to be pulled or streamed instead of posted.
 	// (GET /api/{tenantId}/events)
 	ListEvents(ctx echo.Context, tenantId TenantId, params ListEventsParams) error
+	// ListInbound List received messages, newest first.
+	// (GET /api/{tenantId}/inbound)
+	ListInbound(ctx echo.Context, tenantId TenantId, params ListInboundParams) error
+	// GetInbound One received message.
+	// (GET /api/{tenantId}/inbound/{id})
+	GetInbound(ctx echo.Context, tenantId TenantId, id string) error
 	// PostMedia Send an image, a video, audio or any document.
 	// (POST /api/{tenantId}/media)
 	PostMedia(ctx echo.Context, tenantId TenantId, params PostMediaParams) error
@@ -2600,6 +2787,97 @@ func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListEvents(ctx, tenantId, params)
+	return err
+}
+
+// ListInbound converts echo context to params.
+func (w *ServerInterfaceWrapper) ListInbound(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListInboundParams
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "chat" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "chat", ctx.QueryParams(), &params.Chat, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter chat: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListInbound(ctx, tenantId, params)
+	return err
+}
+
+// GetInbound converts echo context to params.
+func (w *ServerInterfaceWrapper) GetInbound(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetInbound(ctx, tenantId, id)
 	return err
 }
 
@@ -3863,6 +4141,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/retry", wrapper.RetryMessage, options.OperationMiddlewares["retryMessage"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/edit", wrapper.EditMessage, options.OperationMiddlewares["editMessage"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/revoke", wrapper.RevokeMessage, options.OperationMiddlewares["revokeMessage"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/inbound", wrapper.ListInbound, options.OperationMiddlewares["listInbound"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/inbound/:id", wrapper.GetInbound, options.OperationMiddlewares["getInbound"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/stats", wrapper.GetStats, options.OperationMiddlewares["getStats"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/session", wrapper.GetSession, options.OperationMiddlewares["getSession"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/session/connect", wrapper.ConnectSession, options.OperationMiddlewares["connectSession"]...)

@@ -51,6 +51,8 @@ func Run(t *testing.T, open Opener) {
 		{"ReleasesAndCancelsRace", testReleaseRace},
 		{"InFlightElsewhere", testInFlightElsewhere},
 		{"OptOutsAreKeptPerTenant", testOptOuts},
+		{"InboundMessagesAreStoredOnce", testInbound},
+		{"WordsChangeOptOuts", testWords},
 		{"WebSessionsEndWithTheirKey", testWebSessions},
 		{"EventsAreToldToWhoListens", testEvents},
 		{"EventsComeInOrderAndByKind", testEventOrder},
