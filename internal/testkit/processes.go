@@ -51,19 +51,21 @@ type Processes struct {
 	*Simulator
 	Hub   *Process
 	Admin *Client // of the hub, with the admin key
+
+	settings []string // of the hub
 }
 
-// StartProcesses starts `api simulator` and the embedded hub with tenant algo, pointed at it.
-func StartProcesses(t testing.TB) *Processes {
+// StartProcesses starts `api simulator` and the embedded hub with tenant algo, pointed at it, with more settings.
+func StartProcesses(t testing.TB, settings ...string) *Processes {
 	t.Helper()
-	w := &Processes{Simulator: StartSimulator(t)}
+	w := &Processes{Simulator: StartSimulator(t), settings: settings}
 	w.startHub(t)
 	return w
 }
 
 func (w *Processes) startHub(t testing.TB) {
 	t.Helper()
-	w.Hub = Run(t, nil, w.HubEnviron("ADMIN_API_KEY="+AdminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY="+TenantKey)...)
+	w.Hub = Run(t, nil, w.HubEnviron(append(w.settings, "ADMIN_API_KEY="+AdminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY="+TenantKey)...)...)
 	w.Admin = NewClient(AdminKey, "http://"+w.Hub.Listening("requests"))
 }
 
