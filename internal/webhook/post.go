@@ -46,7 +46,7 @@ func (d *Deliverer) post(ctx context.Context, w *gateway.Webhook, keys [][]byte,
 		p.Error = reason(err)
 		return p
 	}
-	defer answer.Body.Close()                           //nolint:errcheck // nothing is made of it
+	defer answer.Body.Close()
 	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer) // as far as it comes
 	p.Status, p.gone = answer.StatusCode, answer.StatusCode == http.StatusGone
 	p.Error = "It answered " + strconv.Itoa(p.Status) + " instead of 2xx."
