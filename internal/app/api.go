@@ -15,6 +15,7 @@ import (
 	"github.com/wapro/hub/internal/intake"
 	"github.com/wapro/hub/internal/media"
 	"github.com/wapro/hub/internal/metrics"
+	"github.com/wapro/hub/internal/queue"
 	"github.com/wapro/hub/internal/webui"
 )
 
@@ -24,7 +25,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	if h.simulator != nil {
 		sandbox = h.simulator.Handler()
 	}
-	accepting := intake.New(intake.Deps{Store: h.database, Queue: meteredTickets{h.tickets, h.metrics, metrics.ByIntake}, Media: h.blobs, CheckURL: h.checkURL, Log: h.log})
+	accepting := intake.New(intake.Deps{Store: h.database, Queue: enough{meteredTickets{h.tickets, h.metrics, metrics.ByIntake}, h.queue}, Media: h.blobs, CheckURL: h.checkURL, Log: h.log})
 	h.onStop("tickets", briefStop, accepting.Flush)
 	server, err := httpapi.New(httpapi.Deps{ //nolint:contextcheck // each request brings its own
 		Store:       h.commanded(),
@@ -82,6 +83,21 @@ func (s commandStore) SetQueue(ctx context.Context, tenantKey int64, paused, hel
 func (s commandStore) AddCommand(ctx context.Context, c gateway.Command) error {
 	defer s.kick()
 	return s.Store.AddCommand(ctx, c)
+}
+
+// enough adds the tickets of accepts to lanes that do not hold enough; the relay fills those again as they empty.
+type enough struct {
+	Tickets
+	queue *queue.Queue
+}
+
+// Enqueue implements intake.Enqueuer.
+func (e enough) Enqueue(ctx context.Context, tickets ...gateway.Ticket) error {
+	wanted := e.queue.Wanted(tickets)
+	if len(wanted) == 0 {
+		return nil
+	}
+	return e.Tickets.Enqueue(ctx, wanted...)
 }
 
 // base64Files stores files that arrive in base64.

@@ -43,6 +43,8 @@ type Options struct {
 	SendTimeout time.Duration // of one send; 0: the default of the wa room
 	Reconnect   time.Duration // base of the backoff between connections; 0: the default of the session room
 	RetryBase   time.Duration // first backoff; 0: dispatch's default
+	FullLane    int           // tickets of a lane that are enough, and
+	FullFor     time.Duration // how long that counts; 0: the defaults of the queue room
 	KeyLock     time.Duration // of an Idempotency-Key whose request did not settle it; 0: the default of the httpapi room
 	PairTimings wa.PairTimings
 
@@ -235,7 +237,7 @@ func (h *Hub) openQueue(ctx context.Context) error {
 		h.redis, disconnect = client, client.Close
 	}
 	h.onStop("redis", briefStop, func(context.Context) error { return disconnect() })
-	h.queue = queue.New(h.redis, queue.Options{Log: h.log, Grace: sendGrace})
+	h.queue = queue.New(h.redis, queue.Options{Log: h.log, Grace: sendGrace, FullLane: h.opts.FullLane, FullFor: h.opts.FullFor})
 	h.tickets = between[Tickets](h.queue, h.opts.Tickets)
 	if err := h.queue.Start(context.WithoutCancel(ctx)); err != nil {
 		return err

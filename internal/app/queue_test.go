@@ -235,3 +235,20 @@ func TestATimelockEndsByItself(t *testing.T) {
 	}
 	restricted(false)
 }
+
+// TestALaneGetsThroughWhatHasNoTickets: a lane that holds enough tickets gets no more from accepts, which here begins with the first one
+// and never ends. What is accepted then goes out all the same, in order.
+func TestALaneGetsThroughWhatHasNoTickets(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape, testkit.WithFullLanes(1, time.Hour))
+		const messages = 12
+		for i := range messages {
+			w.API.Send(t, "algo", recipient, fmt.Sprint(i))
+		}
+		for i, s := range w.WaitShown(recipient, messages) {
+			if s.Text != fmt.Sprint(i) {
+				t.Errorf("message %d is %q", i, s.Text)
+			}
+		}
+	})
+}

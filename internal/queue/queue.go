@@ -44,11 +44,18 @@ type Options struct {
 	PanicDelay time.Duration
 	// SweepEvery is how often lost wake-up signals are looked for; default 5 s.
 	SweepEvery time.Duration
+	// FullLane is how many tickets that wait in a lane are enough, see Wanted; default 10,000. FullFor is how long that counts; default
+	// 250 ms, in which no session sends thousands of messages.
+	FullLane int
+	FullFor  time.Duration
 }
 
 func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.FullLane <= 0 {
+		o.FullLane = 10_000
 	}
 	for _, d := range []struct {
 		field    *time.Duration
@@ -62,6 +69,7 @@ func (o Options) withDefaults() Options {
 		{&o.GiveBackPause, time.Second},
 		{&o.PanicDelay, 5 * time.Second},
 		{&o.SweepEvery, 5 * time.Second},
+		{&o.FullFor, 250 * time.Millisecond},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.fallback
@@ -79,6 +87,9 @@ type Queue struct {
 	log    *slog.Logger
 
 	kick chan struct{} // cap 1: dirty is not empty
+
+	fullMu sync.Mutex
+	full   map[laneKey]time.Time // lanes that hold enough tickets, and until when that counts
 
 	mu      sync.Mutex
 	tenants map[int64]*tenant
@@ -114,6 +125,7 @@ func New(client redis.UniversalClient, opts Options) *Queue {
 		opts:    opts,
 		log:     opts.Log,
 		kick:    make(chan struct{}, 1),
+		full:    make(map[laneKey]time.Time),
 		tenants: make(map[int64]*tenant),
 		dirty:   make(map[int64]struct{}),
 	}

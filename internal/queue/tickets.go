@@ -133,15 +133,20 @@ func (q *Queue) run(ctx context.Context, tickets []gateway.Ticket, rec *recorder
 	}
 	attempt := func(eval func(redis.Scripter) *redis.Cmd) (*redis.Cmd, error) {
 		var added *redis.Cmd
+		note := func() {}
 		_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 			p.SAdd(ctx, "asynq:queues", rec.queues...)
 			added = eval(p)
+			note = q.countLanes(ctx, p, tickets)
 			// After the tickets, so that whoever is woken finds them.
 			woken, names := wokenBy(tickets)
 			p.ZAdd(ctx, wokenSet, woken...)
 			p.Publish(ctx, wakeChannel, names)
 			return nil
 		})
+		if err == nil {
+			note()
+		}
 		return added, err
 	}
 	added, err := attempt(func(p redis.Scripter) *redis.Cmd { return script.EvalSha(ctx, p, keys, args...) })

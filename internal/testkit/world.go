@@ -56,6 +56,11 @@ func WithKeyLock(d time.Duration) Option {
 	return func(w *World) { w.options.KeyLock = d }
 }
 
+// WithFullLanes lets lanes have enough at n tickets, for as long as d once that was seen.
+func WithFullLanes(n int, d time.Duration) Option {
+	return func(w *World) { w.options.FullLane, w.options.FullFor = n, d }
+}
+
 // WithFailures puts something between the rooms of each hub and its store and queue.
 func WithFailures(database func(app.Database) app.Database, tickets func(app.Tickets) app.Tickets) Option {
 	return func(w *World) { w.options.Database, w.options.Tickets = database, tickets }
