@@ -101,7 +101,7 @@ func (h *Hub) lookup(ctx context.Context, tenantKey int64, stanzaID string) (*ga
 	if errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
 		return nil, nil, nil
 	}
-	if err != nil {
+	if err != nil || m.Dropped() { // nothing is left to give
 		return nil, nil, err
 	}
 	content, err := h.store.SentContent(ctx, tenantKey, stanzaID)

@@ -98,7 +98,7 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 				if after = m.Seq; made == rows {
 					break // a message has failed since they were counted
 				}
-				if m.Uncertain && !force || m.Error != nil && m.Error.Code == gateway.CodeOptedOut {
+				if m.Dropped() || m.Uncertain && !force || m.Error != nil && m.Error.Code == gateway.CodeOptedOut {
 					continue
 				}
 				copied := gateway.Message{

@@ -42,6 +42,8 @@ type Content struct {
 	Mentions []string  `json:"mentions,omitempty"` // E.164 digits; the text names each as @digits
 	// Target is the message that a reaction, an edit or a revoke is about; any other type replies to it.
 	Target *Target `json:"target,omitempty"`
+	// Dropped says that what the message said is not kept any more (Retention): neither this, nor its text, nor the name of its file.
+	Dropped bool `json:"dropped,omitempty"`
 	// File is where the file is that the message goes out with; Message.Media once it was fetched.
 	File *RemoteFile `json:"file,omitempty"`
 }
@@ -87,6 +89,9 @@ type Target struct {
 	Text      string      `json:"text,omitempty"` // what a reply quotes, MaxQuoteBytes
 	Until     time.Time   `json:"until,omitzero"` // of an edit or a revoke: phones take it no later
 }
+
+// Dropped reports whether what m said is not kept any more, so that it cannot be sent again.
+func (m *Message) Dropped() bool { return m.Content != nil && m.Content.Dropped }
 
 // Refers is the target when m is about it (as a reaction, an edit or a revoke), nil when there is none or m replies to it.
 func (m *Message) Refers() *Target {

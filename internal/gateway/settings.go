@@ -15,10 +15,24 @@ type Settings struct {
 	HoldUnknown bool
 	// Expiry is how long a message without expiresAt may wait, by lane, in whole seconds from MinDefaultExpiry to
 	// MaxDefaultExpiry. 0: the hub's default.
-	Expiry struct{ High, Normal, Bulk time.Duration }
-	Pacing PacingChoice
-	Words  *Words // that recipients opt out and in with; nil: the defaults
+	Expiry    struct{ High, Normal, Bulk time.Duration }
+	Pacing    PacingChoice
+	Retention Retention
+	Words     *Words // that recipients opt out and in with; nil: the defaults
 }
+
+// Retention is how many days what is over is kept; 0: for ever, and events as long as the hub keeps them. Unfinished messages stay.
+type Retention struct {
+	Messages int // with their history, counted from their last change; those of a bulk from its end, together. MinKeepMessages..MaxKeep
+	Text     int // texts, captions, file names and what else a message says, counted alike. MinKeepMessages..MaxKeep
+	Events   int // what webhooks and GET /events tell of, delivered or not, with the log of deliveries. 1..MaxKeep
+}
+
+// Bounds of a Retention, in days. For 14 days after it was sent a phone may ask for a message again, and gets it from the row.
+const (
+	MinKeepMessages = 14
+	MaxKeep         = 3650
+)
 
 // ExpiryOf is how long a message of the lane may wait, when it does not say so itself.
 func (s Settings) ExpiryOf(lane Priority) time.Duration {

@@ -49,7 +49,9 @@ func (s *Server) PatchSettings(c echo.Context, _ string) error {
 func (s *Server) settingsOf(own gateway.Settings) spec.Settings {
 	shown := spec.Settings{UnknownPolicy: spec.Resend, DefaultExpiry: spec.DefaultExpiry{
 		High: seconds(own, gateway.PriorityHigh), Normal: seconds(own, gateway.PriorityNormal), Bulk: seconds(own, gateway.PriorityBulk),
-	}, Pacing: pacingModel(own.Pacing.Over(s.opts.Pacing))}
+	}, Pacing: pacingModel(own.Pacing.Over(s.opts.Pacing)), Retention: spec.Retention{
+		MessagesDays: days(own.Retention.Messages), TextDays: days(own.Retention.Text), EventsDays: days(own.Retention.Events),
+	}}
 	shown.OptOutWords, shown.OptInWords = own.Words.StopWords(), own.Words.StartWords()
 	if own.HoldUnknown {
 		shown.UnknownPolicy = spec.Hold
@@ -92,11 +94,55 @@ func decodeSettings(d *strictjson.Decoder) (changes []func(*gateway.Settings), e
 				add(func(s *gateway.Settings) { s.Words = &gateway.Words{Stop: stopOf(s), Start: list} })
 			})
 		case "retention":
-			return gateway.FieldErrorf(gateway.CodeNotImplemented, "/"+name, "/%s is agreed on but not built yet", name)
+			return decodeRetention(d, add)
 		}
 		return d.UnknownField()
 	})
 	return changes, err
+}
+
+// days is a number of days as it is shown; nil: no end.
+func days(n int) *int {
+	if n == 0 {
+		return nil
+	}
+	return &n
+}
+
+func decodeRetention(d *strictjson.Decoder, add func(func(*gateway.Settings))) error {
+	if null, err := d.Null(); err != nil || null {
+		add(func(s *gateway.Settings) { s.Retention = gateway.Retention{} })
+		return err
+	}
+	return d.Object(func(name string) error {
+		least := gateway.MinKeepMessages
+		var field func(*gateway.Settings) *int
+		switch name {
+		case "messagesDays":
+			field = func(s *gateway.Settings) *int { return &s.Retention.Messages }
+		case "textDays":
+			field = func(s *gateway.Settings) *int { return &s.Retention.Text }
+		case "eventsDays":
+			least, field = 1, func(s *gateway.Settings) *int { return &s.Retention.Events }
+		default:
+			return d.UnknownField()
+		}
+		kept := 0
+		if null, err := d.Null(); err != nil {
+			return err
+		} else if !null {
+			n, err := d.Float()
+			if err != nil {
+				return err
+			}
+			if n != math.Trunc(n) || n < float64(least) || n > gateway.MaxKeep {
+				return gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "%s must be a whole number of days from %d to %d, or null", d.Pointer(), least, gateway.MaxKeep)
+			}
+			kept = int(n)
+		}
+		add(func(s *gateway.Settings) { *field(s) = kept })
+		return nil
+	})
 }
 
 func decodeExpiry(d *strictjson.Decoder, add func(func(*gateway.Settings))) error {

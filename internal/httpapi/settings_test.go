@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"testing"
@@ -59,13 +60,34 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 		`{"defaultExpiry":{"low":60}}`:       {422, gateway.CodeUnknownField, "/defaultExpiry/low"},
 		`{"defaultExpiry":60}`:               {422, gateway.CodeInvalidBody, "/defaultExpiry"},
 		`{"expiry":60}`:                      {422, gateway.CodeUnknownField, "/expiry"},
-		`{"retention":{"days":30}}`:          {501, gateway.CodeNotImplemented, "/retention"},
+		`{"retention":{"days":30}}`:          {422, gateway.CodeUnknownField, "/retention/days"},
+		`{"retention":{"messagesDays":13}}`:  {422, gateway.CodeInvalidBody, "/retention/messagesDays"},
+		`{"retention":{"textDays":20.5}}`:    {422, gateway.CodeInvalidBody, "/retention/textDays"},
+		`{"retention":{"eventsDays":3651}}`:  {422, gateway.CodeInvalidBody, "/retention/eventsDays"},
+		`{"retention":30}`:                   {422, gateway.CodeInvalidBody, "/retention"},
 		``:                                   {422, gateway.CodeInvalidBody, ""},
 	} {
 		h.do(request{method: http.MethodPatch, path: "/api/algo/settings", body: body}).refused(want.status, want.code, want.pointer)
 	}
 	if s := decode[settingsBody](h.do(request{path: "/api/algo/settings"})); s.UnknownPolicy != "resend" || s.DefaultExpiry.High != 600 {
 		t.Errorf("a refused request changed %+v", s)
+	}
+}
+
+func TestRetentionIsChangedFieldByField(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	for _, step := range []struct{ body, want string }{
+		{`{}`, `{"eventsDays":null,"messagesDays":null,"textDays":null}`},
+		{`{"retention":{"messagesDays":400,"eventsDays":1}}`, `{"eventsDays":1,"messagesDays":400,"textDays":null}`},
+		{`{"retention":{"messagesDays":null,"textDays":14}}`, `{"eventsDays":1,"messagesDays":null,"textDays":14}`},
+		{`{"unknownPolicy":"hold"}`, `{"eventsDays":1,"messagesDays":null,"textDays":14}`},
+		{`{"retention":null}`, `{"eventsDays":null,"messagesDays":null,"textDays":null}`},
+	} {
+		got := decode[struct{ Retention json.RawMessage }](h.do(request{method: http.MethodPatch, path: "/api/algo/settings", body: step.body}).want(http.StatusOK))
+		if string(got.Retention) != step.want {
+			t.Errorf("after %s the retention is %s, want %s", step.body, got.Retention, step.want)
+		}
 	}
 }
 

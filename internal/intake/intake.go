@@ -130,6 +130,9 @@ func (in *Intake) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 	default:
 		return gateway.Message{}, gateway.Errorf(gateway.CodeNotRetryable, "the message is %s; only one that ended without success can be retried", old.Status)
 	}
+	if old.Dropped() {
+		return gateway.Message{}, gateway.Errorf(gateway.CodeNotRetryable, "what the message said is not kept any more; send a new one")
+	}
 	var c checks
 	m := in.message(&c, tenant, old.To, gateway.SendOptions{Priority: old.Priority, Reference: old.Reference}, in.now())
 	if err := c.err(); err != nil {

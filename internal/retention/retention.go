@@ -1,5 +1,5 @@
 // Package retention removes what is over: what media messages were sent as, files that no message names, uploads that lost their
-// process. It works in small steps, so that nobody waits for it. Several processes may do the same at the same time. It imports
+// process, and what tenants do not want to keep. It works in small steps, so that nobody waits for it. Several processes may do the same at the same time. It imports
 // nothing of the hub but the domain and the loop.
 package retention
 
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -26,6 +27,7 @@ const (
 const (
 	sentBatch = 500  // contents deleted in one transaction
 	blobPage  = 1000 // rows of files looked at in one query
+	forget    = 500  // messages looked at, or events or bulks removed, in one transaction
 )
 
 // Store is what SQL knows.
@@ -37,6 +39,17 @@ type Store interface {
 	UnusedBlobs(ctx context.Context, before time.Time, after string, limit int) (unused []string, next string, err error)
 	// DropBlob calls remove and forgets the file, if all that is still so, while nobody can begin to use it.
 	DropBlob(ctx context.Context, sha256 string, before time.Time, remove func() error) (bool, error)
+	// Retentions lists the tenants that do not keep everything, with what they chose.
+	Retentions(ctx context.Context) (map[int64]gateway.Retention, error)
+	// ForgetMessages removes messages that ended and last changed before that time, of up to limit that come behind the number after. It returns
+	// the number to go on after, 0 at the end.
+	ForgetMessages(ctx context.Context, tenantKey int64, before time.Time, after int64, limit int) (removed int, next int64, err error)
+	// DropTexts is the same for what such messages say.
+	DropTexts(ctx context.Context, tenantKey int64, before time.Time, after int64, limit int) (dropped int, next int64, err error)
+	// ForgetBulks removes up to limit bulks that ended before that time, with their messages.
+	ForgetBulks(ctx context.Context, tenantKey int64, before time.Time, limit int) (removed int, err error)
+	// ForgetEventsOf removes up to limit events of before that time, and what belongs to them.
+	ForgetEventsOf(ctx context.Context, tenantKey int64, before time.Time, limit int) (removed int, err error)
 	// AdoptBlobs gives files without a row one, as if they were stored now, and tells how many.
 	AdoptBlobs(ctx context.Context, files []gateway.Blob) (int, error)
 }
@@ -63,6 +76,9 @@ type Retention struct {
 	files Files
 	opts  Options
 	loop  loop.Loop
+
+	mu    sync.Mutex
+	texts map[int64]int64 // by tenant: texts are dropped up to this number, but for messages that were not over then; forgotten with each Scan
 }
 
 // New makes a Retention that does nothing before Start.
@@ -79,7 +95,7 @@ func New(store Store, files Files, opts Options) *Retention {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Retention{store: store, files: files, opts: opts}
+	return &Retention{store: store, files: files, opts: opts, texts: map[int64]int64{}}
 }
 
 // Start looks at all files and does a round at once, and then goes on as the options say, until Stop. Of ctx only the values are
@@ -127,8 +143,11 @@ func (r *Retention) try(ctx context.Context, what string, do func(context.Contex
 	}
 }
 
-// Scan finds files that have no row: of a kill at the wrong moment, or of a folder that was copied.
+// Scan finds files that have no row: of a kill at the wrong moment, or of a folder that was copied; and has the next Round look at all old texts anew.
 func (r *Retention) Scan(ctx context.Context) error {
+	r.mu.Lock()
+	clear(r.texts)
+	r.mu.Unlock()
 	adopted := 0
 	err := r.files.Sweep(ctx, func(files []gateway.Blob) error {
 		n, err := r.store.AdoptBlobs(ctx, files)
@@ -143,7 +162,7 @@ func (r *Retention) Scan(ctx context.Context) error {
 
 // Round removes what is over now.
 func (r *Retention) Round(ctx context.Context) error {
-	return errors.Join(r.forgetSent(ctx), r.collect(ctx))
+	return errors.Join(r.forgetSent(ctx), r.honour(ctx), r.collect(ctx)) // messages before the files that they name
 }
 
 func (r *Retention) forgetSent(ctx context.Context) error {

@@ -9,13 +9,15 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk, pacing, words, rate_limit, queue_limit`
+const tenantColumns = `tenant_key, id, name, created_at, hold_unknown, expiry_high, expiry_normal, expiry_bulk, pacing, words, rate_limit, queue_limit,
+	keep_messages, keep_text, keep_events`
 
 func scanTenant(row scanner) (t gateway.Tenant, err error) {
 	var created, high, normal, bulk int64
 	var pacing, words string
 	if err = row.Scan(&t.Key, &t.ID, &t.Name, &created, &t.Settings.HoldUnknown, &high, &normal, &bulk, &pacing, &words,
-		&t.Limits.RequestsPerSecond, &t.Limits.QueuedMessages); err != nil {
+		&t.Limits.RequestsPerSecond, &t.Limits.QueuedMessages,
+		&t.Settings.Retention.Messages, &t.Settings.Retention.Text, &t.Settings.Retention.Events); err != nil {
 		return t, err
 	}
 	if t.Settings.Words, err = readWords(words); err != nil {
@@ -61,10 +63,11 @@ func (s *Store) UpdateSettings(ctx context.Context, tenantKey int64, apply func(
 		if err != nil {
 			return err
 		}
-		e := settings.Expiry
-		_, err = t.exec(`UPDATE tenants SET hold_unknown = $1, expiry_high = $2, expiry_normal = $3, expiry_bulk = $4, pacing = $5, words = $6
-			WHERE tenant_key = $7`,
-			settings.HoldUnknown, int64(e.High/time.Second), int64(e.Normal/time.Second), int64(e.Bulk/time.Second), pacing, words, tenantKey)
+		e, keep := settings.Expiry, settings.Retention
+		_, err = t.exec(`UPDATE tenants SET hold_unknown = $1, expiry_high = $2, expiry_normal = $3, expiry_bulk = $4, pacing = $5, words = $6,
+			keep_messages = $7, keep_text = $8, keep_events = $9 WHERE tenant_key = $10`,
+			settings.HoldUnknown, int64(e.High/time.Second), int64(e.Normal/time.Second), int64(e.Bulk/time.Second), pacing, words,
+			keep.Messages, keep.Text, keep.Events, tenantKey)
 		return err
 	})
 	if err != nil {

@@ -131,37 +131,44 @@ func (s *Store) ForgetEvents(ctx context.Context, before time.Time, limit int) (
 		return 0, s.wrap("list streams", err)
 	}
 	for _, key := range keys {
-		err := s.write(ctx, "remove old events", func(t *tx) error {
-			var last int64 // locked: nothing is added behind the look for a listener
-			err := t.row(s.d.sql(`SELECT heard_at FROM event_streams WHERE tenant_key = $1 {lock}`), key).Scan(&last)
-			if errors.Is(err, sql.ErrNoRows) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			for _, query := range []string{
-				`DELETE FROM webhook_deliveries WHERE tenant_key = $1 AND endpoint_id IN (SELECT id FROM webhook_endpoints WHERE tenant_key = $1)
-					AND pos IN (SELECT pos FROM events WHERE tenant_key = $1 AND at < $2 ORDER BY at LIMIT $3)`,
-				`DELETE FROM webhook_attempts WHERE id IN (SELECT a.id FROM webhook_attempts a JOIN webhook_endpoints w ON w.id = a.endpoint_id
-					WHERE w.tenant_key = $1 AND a.at < $2 LIMIT $3)`,
-				`DELETE FROM events WHERE tenant_key = $1 AND pos IN (SELECT pos FROM events WHERE tenant_key = $1 AND at < $2 ORDER BY at LIMIT $3)`,
-			} {
-				n, err := t.exec(query, key, micros(before), limit)
-				if err != nil {
-					return err
-				}
-				removed += int(n)
-			}
-			if last < micros(before) {
-				_, err = t.exec(`DELETE FROM event_streams WHERE tenant_key = $1 AND NOT EXISTS (SELECT 1 FROM webhook_endpoints WHERE tenant_key = $1)
-					AND NOT EXISTS (SELECT 1 FROM events WHERE tenant_key = $1) AND NOT EXISTS (SELECT 1 FROM event_outbox WHERE tenant_key = $1)`, key)
-			}
-			return err
-		})
+		n, err := s.ForgetEventsOf(ctx, key, before, limit)
+		removed += n
 		if err != nil {
 			return removed, err
 		}
 	}
 	return removed, nil
+}
+
+// ForgetEventsOf is ForgetEvents for one tenant.
+func (s *Store) ForgetEventsOf(ctx context.Context, key int64, before time.Time, limit int) (removed int, err error) {
+	err = s.write(ctx, "remove old events", func(t *tx) error {
+		var last int64 // locked: nothing is added behind the look for a listener
+		err := t.row(s.d.sql(`SELECT heard_at FROM event_streams WHERE tenant_key = $1 {lock}`), key).Scan(&last)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, query := range []string{
+			`DELETE FROM webhook_deliveries WHERE tenant_key = $1 AND endpoint_id IN (SELECT id FROM webhook_endpoints WHERE tenant_key = $1)
+				AND pos IN (SELECT pos FROM events WHERE tenant_key = $1 AND at < $2 ORDER BY at LIMIT $3)`,
+			`DELETE FROM webhook_attempts WHERE id IN (SELECT a.id FROM webhook_attempts a JOIN webhook_endpoints w ON w.id = a.endpoint_id
+				WHERE w.tenant_key = $1 AND a.at < $2 LIMIT $3)`,
+			`DELETE FROM events WHERE tenant_key = $1 AND pos IN (SELECT pos FROM events WHERE tenant_key = $1 AND at < $2 ORDER BY at LIMIT $3)`,
+		} {
+			n, err := t.exec(query, key, micros(before), limit)
+			if err != nil {
+				return err
+			}
+			removed += int(n)
+		}
+		if last < micros(before) {
+			_, err = t.exec(`DELETE FROM event_streams WHERE tenant_key = $1 AND NOT EXISTS (SELECT 1 FROM webhook_endpoints WHERE tenant_key = $1)
+				AND NOT EXISTS (SELECT 1 FROM events WHERE tenant_key = $1) AND NOT EXISTS (SELECT 1 FROM event_outbox WHERE tenant_key = $1)`, key)
+		}
+		return err
+	})
+	return removed, err
 }

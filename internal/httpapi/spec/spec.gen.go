@@ -1289,6 +1289,32 @@ type Restriction struct {
 	Until *time.Time `json:"until"`
 }
 
+// Retention How many days what is over is kept; null is for ever, and for events as long as the hub keeps them. Messages that are not finished stay. Files go
+// a day after the last message that names them.
+type Retention struct {
+	// EventsDays What webhooks and GET .../events tell of, delivered or not, and the log of deliveries.
+	//
+	// Examples: 7
+	EventsDays *int `json:"eventsDays"`
+
+	// MessagesDays Messages with their history, from their last change; those of a bulk from its end, with it.
+	//
+	// Examples: 400
+	MessagesDays *int `json:"messagesDays"`
+
+	// TextDays What messages say: the message stays and its text is null. It cannot be retried then.
+	//
+	// Examples: 30
+	TextDays *int `json:"textDays"`
+}
+
+// RetentionPatch What is left out stays, null is no end.
+type RetentionPatch struct {
+	EventsDays   *int `json:"eventsDays,omitempty"`
+	MessagesDays *int `json:"messagesDays,omitempty"`
+	TextDays     *int `json:"textDays,omitempty"`
+}
+
 // RetryRequest defines model for RetryRequest.
 type RetryRequest struct {
 	// Force Send again although an attempt may have arrived.
@@ -1361,6 +1387,10 @@ type Settings struct {
 	// over any 60 seconds, 60 minutes, 24 hours; 0 is no cap. Priority high skips the delays and the quiet hours, not the caps.
 	Pacing Pacing `json:"pacing"`
 
+	// Retention How many days what is over is kept; null is for ever, and for events as long as the hub keeps them. Messages that are not finished stay. Files go
+	// a day after the last message that names them.
+	Retention Retention `json:"retention"`
+
 	// UnknownPolicy What becomes of a send whose outcome is unknown. resend: it is repeated under the same whatsappId, which a phone shows
 	// once. hold: the message ends as `unknown` at once; a retry needs `{"force": true}`.
 	UnknownPolicy UnknownPolicy `json:"unknownPolicy"`
@@ -1374,12 +1404,10 @@ type SettingsPatch struct {
 	OptInWords *[]string `json:"optInWords,omitempty"`
 
 	// OptOutWords Empty: no word does it. null: the hub's own words again.
-	OptOutWords *[]string    `json:"optOutWords,omitempty"`
-	Pacing      *PacingPatch `json:"pacing,omitempty"`
-
-	// Retention Not built yet.
-	Retention     *map[string]interface{} `json:"retention,omitempty"`
-	UnknownPolicy *UnknownPolicy          `json:"unknownPolicy,omitempty"`
+	OptOutWords   *[]string       `json:"optOutWords,omitempty"`
+	Pacing        *PacingPatch    `json:"pacing,omitempty"`
+	Retention     *RetentionPatch `json:"retention,omitempty"`
+	UnknownPolicy *UnknownPolicy  `json:"unknownPolicy,omitempty"`
 }
 
 // Stats defines model for Stats.
