@@ -48,6 +48,8 @@ type Store interface {
 	DropTexts(ctx context.Context, tenantKey int64, before time.Time, after int64, limit int) (dropped int, next int64, err error)
 	// ForgetBulks removes up to limit bulks that ended before that time, with their messages.
 	ForgetBulks(ctx context.Context, tenantKey int64, before time.Time, limit int) (removed int, err error)
+	// ForgetInbound removes up to limit messages that were received before that time.
+	ForgetInbound(ctx context.Context, tenantKey int64, before time.Time, limit int) (removed int, err error)
 	// ForgetEventsOf removes up to limit events of before that time, and what belongs to them.
 	ForgetEventsOf(ctx context.Context, tenantKey int64, before time.Time, limit int) (removed int, err error)
 	// AdoptBlobs gives files without a row one, as if they were stored now, and tells how many.

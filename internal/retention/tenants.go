@@ -31,7 +31,7 @@ func (r *Retention) honour(ctx context.Context) error {
 
 func (r *Retention) honourOne(ctx context.Context, tenantKey int64, keep gateway.Retention) error {
 	now := r.opts.Clock()
-	var messages, bulks, texts, events int
+	var messages, bulks, texts, inbound, events int
 	var err error
 	if keep.Messages > 0 {
 		before := now.Add(-time.Duration(keep.Messages) * day)
@@ -49,18 +49,27 @@ func (r *Retention) honourOne(ctx context.Context, tenantKey int64, keep gateway
 		r.texts[tenantKey] = after
 		r.mu.Unlock()
 	}
-	// An event repeats what its message said, and is not kept for longer than that.
-	if keptEvents := keep.Events; err == nil && (keptEvents > 0 || keep.Text > 0) {
-		if keep.Text > 0 && (keptEvents == 0 || keep.Text < keptEvents) {
-			keptEvents = keep.Text
-		}
-		before := now.Add(-time.Duration(keptEvents) * day)
+	// What was received is what others said; an event repeats what its message said. Neither is kept for longer than that.
+	if received := least(keep.Messages, keep.Text); err == nil && received > 0 {
+		before := now.Add(-time.Duration(received) * day)
+		inbound, err = steps(ctx, func() (int, error) { return r.store.ForgetInbound(ctx, tenantKey, before, forget) })
+	}
+	if kept := least(keep.Events, keep.Text); err == nil && kept > 0 {
+		before := now.Add(-time.Duration(kept) * day)
 		events, err = steps(ctx, func() (int, error) { return r.store.ForgetEventsOf(ctx, tenantKey, before, forget) })
 	}
-	if messages+bulks+texts+events > 0 {
-		r.opts.Log.InfoContext(ctx, "removed what a tenant does not keep", "tenantKey", tenantKey, "messages", messages, "bulks", bulks, "texts", texts, "events", events)
+	if messages+bulks+texts+inbound+events > 0 {
+		r.opts.Log.InfoContext(ctx, "removed what a tenant does not keep", "tenantKey", tenantKey, "messages", messages, "bulks", bulks, "texts", texts, "received", inbound, "events", events)
 	}
 	return err
+}
+
+// least is the smaller of two numbers of days, of which 0 has no end.
+func least(a, b int) int {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // walk takes steps over a tenant's messages behind the number after until it has come to those that are too young, and tells how far it got.

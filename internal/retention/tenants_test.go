@@ -201,3 +201,31 @@ func TestEventsGoWithWhatTheyRepeat(t *testing.T) {
 		}
 	})
 }
+
+// TestReceivedMessagesGo with the texts, or with the messages.
+func TestReceivedMessagesGo(t *testing.T) {
+	eachDialect(t, func(w *world) {
+		ctx := w.t.Context()
+		other, err := w.store.CreateTenant(ctx, "other", "")
+		w.must(err)
+		for i := range 600 {
+			for _, key := range []int64{w.tenant.Key, other.Key} {
+				_, err := w.store.Writer().ExecContext(ctx, fmt.Sprintf(`INSERT INTO inbound_messages (id, tenant_key, stanza_id, chat, sender, sender_alt, number, push_name, type, body,
+					content, refers_to, refers_to_id, opt_out, at, received_at)
+					VALUES ('%d-%04d', %d, 's%d', 'c', 'c', '', '', '', 'text', 'hello', '', '', '', '', 1, %d)`, key, i, key, i, w.Now().Add(time.Duration(i)*time.Hour).UnixMicro()))
+				w.must(err)
+			}
+		}
+		left := func(key int64) (n int) {
+			w.t.Helper()
+			w.must(w.store.Writer().QueryRowContext(ctx, fmt.Sprintf(`SELECT COUNT(*) FROM inbound_messages WHERE tenant_key = %d`, key)).Scan(&n))
+			return n
+		}
+		w.Advance(600 * time.Hour)
+		w.keep(gateway.Retention{Messages: 400, Text: 14})
+		w.must(w.Round(ctx))
+		if n, foreign := left(w.tenant.Key), left(other.Key); n != 14*24 || foreign != 600 {
+			w.t.Errorf("%d of 14 days are left, and %d of another tenant", n, foreign)
+		}
+	})
+}

@@ -87,6 +87,24 @@ func (s *Store) ForgetBulks(ctx context.Context, tenantKey int64, before time.Ti
 	return int(n), err
 }
 
+// ForgetInbound removes those of a tenant's limit oldest received messages that came before that time. Their ids are in the order in which they came.
+func (s *Store) ForgetInbound(ctx context.Context, tenantKey int64, before time.Time, limit int) (int, error) {
+	var old int
+	const head = `SELECT id FROM (SELECT id, received_at FROM inbound_messages WHERE tenant_key = $1 ORDER BY id LIMIT $3) head WHERE received_at < $2`
+	if err := s.readRow(ctx, `SELECT COUNT(*) FROM (`+head+`) old`, tenantKey, micros(before), limit).Scan(&old); err != nil {
+		return 0, s.wrap("look for old received messages", err)
+	}
+	if old == 0 {
+		return 0, nil
+	}
+	var n int64
+	err := s.write(ctx, "remove old received messages", func(t *tx) (err error) {
+		n, err = t.exec(`DELETE FROM inbound_messages WHERE id IN (`+head+`)`, tenantKey, micros(before), limit)
+		return err
+	})
+	return int(n), err
+}
+
 // Retentions lists the tenants that do not keep everything, with what they chose.
 func (s *Store) Retentions(ctx context.Context) (map[int64]gateway.Retention, error) {
 	rows, err := s.read(ctx, `SELECT tenant_key, keep_messages, keep_text, keep_events FROM tenants
