@@ -11,6 +11,8 @@ func (s *Site) channelPageRoutes() []route {
 		{"GET /channels/{id}/pair", forSignedIn, (*visit).pairing},
 		{"GET /channels/{id}/settings", forSignedIn, (*visit).settings},
 		{"GET /channels/{id}/opt-outs", forSignedIn, (*visit).optOuts},
+		{"GET /channels/{id}/webhooks", forSignedIn, (*visit).webhooks},
+		{"GET /channels/{id}/webhooks/{webhook}", forSignedIn, (*visit).webhook},
 		{"GET /channels/{id}/keys", forSignedIn, (*visit).keys},
 	}
 }

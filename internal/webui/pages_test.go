@@ -36,6 +36,8 @@ var pages = []struct {
 	{"bulk-new", "/channels/pages/bulk/new", adminKey, ""},
 	{"settings", "/channels/pages/settings", adminKey, ""},
 	{"opt-outs", "/channels/pages/opt-outs", adminKey, ""},
+	{"webhooks", "/channels/pages/webhooks", adminKey, ""},
+	{"webhook", "/channels/pages/webhooks/{webhook}", adminKey, ""},
 	{"keys", "/channels/pages/keys", adminKey, ""},
 	{"pairing", "/channels/pages-unpaired/pair#start", adminKey, `document.querySelector('#pairing').dataset.shows === 'qr'`},
 	{"workers", "/workers", adminKey, ""},
@@ -115,9 +117,12 @@ func pageContent(t *testing.T) *strings.Replacer {
 	admin.JSON(t, http.MethodPost, "/api/pages/bulk", map[string]any{"name": "Spring sale", "message": "Dear {{name}}", "onInvalid": "skip", "recipients": []map[string]any{
 		{"to": "919876565003", "vars": map[string]string{"name": "Asha"}}, {"to": "12025550103", "vars": map[string]string{"name": "Ravi"}}, {"to": "nobody"},
 	}}, http.StatusAccepted, &bulk)
+	var hook struct{ ID string }
+	admin.JSON(t, http.MethodPost, "/api/pages/webhooks", map[string]any{"url": "http://127.0.0.1:65000/hub", "events": []string{"message.*"}}, http.StatusCreated, &hook)
+	admin.JSON(t, http.MethodPost, "/api/pages/webhooks/"+hook.ID+"/test", nil, http.StatusAccepted, nil)
 	admin.AwaitStatus(t, "pages", message, "read")
 	admin.AwaitStatus(t, "pages", failed, "failed")
-	return strings.NewReplacer("{message}", message, "{failed}", failed, "{bulk}", bulk.ID)
+	return strings.NewReplacer("{message}", message, "{failed}", failed, "{bulk}", bulk.ID, "{webhook}", hook.ID)
 }
 
 // TestPagesAreForBrowsersOnly: programs are answered as ever, with JSON, also where a browser would see a page.

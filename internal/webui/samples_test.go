@@ -256,7 +256,7 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 	for _, op := range []string{"getWebhook", "patchWebhook", "deleteWebhook", "rotateWebhook", "testWebhook", "listDeliveries", "replayWebhook"} {
 		needs[op] = func() (string, string) {
 			var hook struct{ ID string }
-			admin.JSON(t, http.MethodPost, "/api/"+idle+"/webhooks", map[string]any{"url": "http://127.0.0.1:1/"}, http.StatusCreated, &hook)
+			admin.JSON(t, http.MethodPost, "/api/"+idle+"/webhooks", map[string]any{"url": "http://127.0.0.1:65000/"}, http.StatusCreated, &hook)
 			return idle, hook.ID
 		}
 	}

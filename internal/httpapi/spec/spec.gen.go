@@ -1560,7 +1560,7 @@ type Webhook struct {
 // WebhookList defines model for WebhookList.
 type WebhookList struct {
 	Data       []Webhook `json:"data"`
-	NextCursor any       `json:"nextCursor"`
+	NextCursor *string   `json:"nextCursor"`
 }
 
 // WebhookPatch defines model for WebhookPatch.
