@@ -16,6 +16,8 @@ import (
 	"github.com/wapro/hub/internal/media"
 	"github.com/wapro/hub/internal/metrics"
 	"github.com/wapro/hub/internal/queue"
+	"github.com/wapro/hub/internal/ratelimit"
+	"github.com/wapro/hub/internal/throttle"
 	"github.com/wapro/hub/internal/webui"
 )
 
@@ -27,6 +29,11 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	}
 	accepting := intake.New(intake.Deps{Store: h.database, Queue: enough{meteredTickets{h.tickets, h.metrics, metrics.ByIntake}, h.queue}, Media: h.blobs, CheckURL: h.checkURL, Log: h.log})
 	h.onStop("tickets", briefStop, accepting.Flush)
+	failures := throttle.New(time.Now, h.cfg.Proxies())
+	rates, err := h.startRates(ctx)
+	if err != nil {
+		return err
+	}
 	server, err := httpapi.New(httpapi.Deps{ //nolint:contextcheck // each request brings its own
 		Store:       h.commanded(),
 		Intake:      accepting,
@@ -37,6 +44,8 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 		Webhooks:    h.webhookService(),
 		Log:         h.log,
 		WebSessions: h.store,
+		Failures:    failures,
+		Rates:       rates,
 		Sandbox:     sandbox,
 		Answered:    h.metrics.Request,
 		Options:     httpapi.Options{Pacing: pacing(h.cfg.Mode()), KeyLock: h.opts.KeyLock},
@@ -45,7 +54,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 		return err
 	}
 	pages, err := webui.New(webui.Deps{
-		API: server.Handler(), Sessions: server, Cookie: httpapi.SessionCookie,
+		API: server.Handler(), Sessions: server, Failures: failures, Cookie: httpapi.SessionCookie,
 		Description: spec.JSON(), Errors: docs.Errors(), Statuses: docs.Statuses(), Sandbox: h.simulator != nil, Log: h.log,
 	})
 	if err != nil {
@@ -54,6 +63,17 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	server.Front(pages)
 	h.httpAddr, err = h.listen(ctx, "requests", h.cfg.HTTPAddr, server.Serve, server.Stop)
 	return err
+}
+
+// startRates makes the limits of requests, which the processes of a hub share.
+func (h *Hub) startRates(ctx context.Context) (*ratelimit.Limiter, error) {
+	opts := ratelimit.Options{PerSecond: h.cfg.RateLimit, Log: h.log}
+	if !h.cfg.Embedded() {
+		opts.Redis = h.redis
+	}
+	rates := ratelimit.New(opts)
+	h.onStop("rate limits", briefStop, rates.Stop)
+	return rates, rates.Start(ctx)
 }
 
 // commandStore is the store of an API that has the worker in its own process: a command or a new tenant need not wait

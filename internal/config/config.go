@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/secret"
+	"github.com/wapro/hub/internal/throttle"
 )
 
 // Process is the kind of process that is configured; some defaults and rules differ.
@@ -58,6 +60,8 @@ type Config struct {
 	EgressAllowPrivate *bool         `env:"EGRESS_ALLOW_PRIVATE"`
 	MasterKey          string        `env:"MASTER_KEY"`
 	MasterKeyPrevious  string        `env:"MASTER_KEY_PREVIOUS"`
+	RateLimit          int           `env:"RATE_LIMIT" envDefault:"600"`
+	TrustedProxies     string        `env:"TRUSTED_PROXIES"`
 	LeaseTTL           time.Duration `env:"LEASE_TTL" envDefault:"15s"`
 	MediaInflightBytes int64         `env:"MEDIA_INFLIGHT_BYTES" envDefault:"268435456"`
 	LogLevel           string        `env:"LOG_LEVEL" envDefault:"info"`
@@ -120,6 +124,37 @@ func (c Config) readMasterKeys() ([]secret.Key, error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// Proxies are the networks of TRUSTED_PROXIES; unset: loopback and private ones.
+func (c Config) Proxies() []netip.Prefix {
+	proxies, err := c.readProxies()
+	if err != nil {
+		return nil // refused when the settings were read
+	}
+	return proxies
+}
+
+func (c Config) readProxies() (proxies []netip.Prefix, err error) {
+	switch strings.TrimSpace(c.TrustedProxies) {
+	case "":
+		return throttle.LocalNetworks(), nil
+	case "none":
+		return nil, nil
+	}
+	for text := range strings.SplitSeq(c.TrustedProxies, ",") {
+		text = strings.TrimSpace(text)
+		if addr, err := netip.ParseAddr(text); err == nil {
+			proxies = append(proxies, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("read a network: %w", err)
+		}
+		proxies = append(proxies, p.Masked())
+	}
+	return proxies, nil
 }
 
 // SQLite reports whether the database is a file of this host, not a Postgres that any host may share.
@@ -283,6 +318,12 @@ func (c Config) validate(p Process) error {
 	}
 	if c.AdminAPIKey != "" && c.AdminAPIKey == c.BootstrapAPIKey {
 		bad("ADMIN_API_KEY and BOOTSTRAP_API_KEY must differ")
+	}
+	if _, err := c.readProxies(); err != nil {
+		bad("TRUSTED_PROXIES must be networks such as 10.0.0.0/8, separated by commas, or none")
+	}
+	if c.RateLimit < 0 || c.RateLimit > gateway.MaxLimit {
+		bad("RATE_LIMIT must be from 0 (no limit) to %d requests a second", gateway.MaxLimit)
 	}
 	if _, err := c.readMasterKeys(); err != nil {
 		bad("%w", err)

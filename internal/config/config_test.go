@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -153,6 +154,26 @@ func TestMasterKeysAreReadAndNeverShown(t *testing.T) {
 	} {
 		if _, err := config.Load(config.ProcessAPI, environ); err == nil || !strings.Contains(err.Error(), "MASTER_KEY") || strings.Contains(err.Error(), current) {
 			t.Errorf("%d settings: %v", len(environ), err)
+		}
+	}
+}
+
+func TestTrustedProxiesAreNetworks(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		"":                            "[127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7]",
+		"none":                        "[]",
+		"10.1.2.3/8, 2001:db8::1":     "[10.0.0.0/8 2001:db8::1/128]",
+		" 192.0.2.7 ,198.51.100.0/24": "[192.0.2.7/32 198.51.100.0/24]",
+	} {
+		c, err := config.Load(config.ProcessAPI, []string{"TRUSTED_PROXIES=" + value})
+		if err != nil || fmt.Sprint(c.Proxies()) != want {
+			t.Errorf("%q: %v, %v", value, c.Proxies(), err)
+		}
+	}
+	for _, environ := range []string{"TRUSTED_PROXIES=proxy.local", "TRUSTED_PROXIES=10.0.0.0/33", "TRUSTED_PROXIES=10.0.0.0/8,,", "RATE_LIMIT=-1", "RATE_LIMIT=many"} {
+		if _, err := config.Load(config.ProcessAPI, []string{environ}); err == nil {
+			t.Errorf("%s is taken", environ)
 		}
 	}
 }

@@ -21,6 +21,15 @@ type Limits struct {
 	QueuedMessages    int // that wait, those of bulks and scheduled ones included
 }
 
+// RateAnswer says whether one more request is within a tenant's limit, and what is left of it.
+type RateAnswer struct {
+	OK        bool
+	Limit     int           // how many at once; 0: there is no limit
+	Remaining int           // of them now
+	Reset     time.Duration // until all of them are there again
+	Wait      time.Duration // until the next one is, when not OK
+}
+
 // MaxLimit bounds each of Limits.
 const MaxLimit = 1_000_000_000
 

@@ -28,6 +28,7 @@ func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation)
 		return gateway.Tenant{}, err
 	}
 	isAdmin := who.key.TenantKey == 0
+	callOf(c).admin = isAdmin
 	if op.Access == accessAdmin {
 		if !isAdmin {
 			return gateway.Tenant{}, gateway.Errorf(gateway.CodeForbidden, "this needs the admin key")
@@ -55,7 +56,21 @@ func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation)
 // caller is whose key the request carries, or who signed in where it comes from.
 func (s *Server) caller(ctx context.Context, r *http.Request) (*credential, error) {
 	if secret := r.Header.Get(headerAPIKey); secret != "" {
-		return s.credential(ctx, gateway.HashKey(secret))
+		hash := gateway.HashKey(secret)
+		if s.failures == nil {
+			return s.credential(ctx, hash)
+		}
+		if who := s.keys.get(hash); who != nil {
+			return who, nil
+		}
+		if wait := s.failures.Wait(r); wait > 0 {
+			return nil, &tooFast{wait, "too many keys that do not exist came from this address"}
+		}
+		who, err := s.credential(ctx, hash)
+		if err != nil && gateway.CodeOf(err) == gateway.CodeUnauthorized {
+			s.failures.Failed(r, secret)
+		}
+		return who, err
 	}
 	return s.fromCookie(ctx, r)
 }

@@ -103,7 +103,18 @@ type Tenants interface {
 	Delete(ctx context.Context, t gateway.Tenant) error
 }
 
-// Deps are what the API needs. All but WebSessions, Sandbox and Answered are required.
+// Failures slows down who tries keys that do not exist.
+type Failures interface {
+	Wait(r *http.Request) time.Duration // before who sent r may try another key; 0: not at all
+	Failed(r *http.Request, key string) // the same key counts once
+}
+
+// Rates says whether a tenant may make one more request now, of so many a second in the long run; 0: as the hub is set.
+type Rates interface {
+	Take(tenantKey int64, perSecond int) gateway.RateAnswer
+}
+
+// Deps are what the API needs. All but WebSessions, Failures, Rates, Sandbox and Answered are required.
 type Deps struct {
 	Store    Store
 	Intake   Intake
@@ -115,6 +126,8 @@ type Deps struct {
 	Log      *slog.Logger
 	// WebSessions lets browsers that signed in call the API with a cookie instead of a key; nil: none may.
 	WebSessions WebSessions
+	Failures    Failures
+	Rates       Rates
 	// Sandbox serves the /sandbox routes behind the admin key; nil: there are none.
 	Sandbox http.Handler
 	// Answered is told of each request to the API: route is the router's pattern, empty when none matched. It must be quick. nil: nobody is.

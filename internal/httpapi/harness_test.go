@@ -54,6 +54,8 @@ type settings struct {
 	options  httpapi.Options
 	inflight int64
 	sandbox  http.Handler
+	rates    httpapi.Rates
+	failures httpapi.Failures
 	database string // its URL; empty: a SQLite file of the test's own
 }
 
@@ -89,7 +91,7 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 			_, err := egress.New(false).Check(url)
 			return err
 		}, time.Now),
-		Ledger: h.ledger, Media: blobs{files}, Tenants: tenants{db}, Log: log, WebSessions: db, Sandbox: set.sandbox, Options: set.options,
+		Ledger: h.ledger, Media: blobs{files}, Tenants: tenants{db}, Log: log, WebSessions: db, Sandbox: set.sandbox, Rates: set.rates, Failures: set.failures, Options: set.options,
 	})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

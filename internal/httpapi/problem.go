@@ -118,7 +118,11 @@ func (s *Server) problem(c echo.Context, err error) *answer {
 	a.Header["Content-Type"] = mimeProblem
 	switch status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		a.Header["Retry-After"] = strconv.Itoa(retryAfter)
+		after := retryAfter
+		if fast, ok := errors.AsType[*tooFast](err); ok {
+			after = wholeUp(fast.wait)
+		}
+		a.Header["Retry-After"] = strconv.Itoa(after)
 	case http.StatusUnauthorized:
 		a.Header["WWW-Authenticate"] = `ApiKey realm="hub", header="x-api-key"`
 	}
@@ -129,6 +133,9 @@ func (s *Server) problem(c echo.Context, err error) *answer {
 func coded(err error) *gateway.Error {
 	if e, ok := errors.AsType[*strictjson.Error](err); ok {
 		return refusal(e)
+	}
+	if e, ok := errors.AsType[*tooFast](err); ok {
+		return gateway.Errorf(gateway.CodeRateLimited, "%s; try again in %d s", e.why, wholeUp(e.wait))
 	}
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return gateway.Errorf(gateway.CodeBodyTooLarge, "the request body is larger than %d bytes", e.Limit)

@@ -137,6 +137,9 @@ func (s *Server) guard(op operation) echo.MiddlewareFunc {
 					return err
 				}
 				callOf(c).tenant = tenant
+				if err := s.limit(c, op, tenant); err != nil {
+					return err
+				}
 			}
 			if limit != s.opts.RequestTime {
 				// The server's own deadlines would cut these off; a passed read deadline ends the request's context.

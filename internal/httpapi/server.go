@@ -48,9 +48,12 @@ type Server struct {
 	webhooks Webhooks
 	log      *slog.Logger
 
-	answered   func(method, route string, status int, took time.Duration) // nil: nobody wants to know
-	sessions   WebSessions                                                // nil: a cookie opens nothing
-	sameOrigin *http.CrossOriginProtection                                // of requests that a cookie opens
+	answered func(method, route string, status int, took time.Duration) // nil: nobody wants to know
+	failures Failures                                                   // nil: no address is slowed down
+	rates    Rates                                                      // nil: there are no limits
+
+	sessions   WebSessions                 // nil: a cookie opens nothing
+	sameOrigin *http.CrossOriginProtection // of requests that a cookie opens
 	opts       Options
 
 	echo     *echo.Echo
@@ -68,6 +71,7 @@ type Server struct {
 type call struct {
 	requestID string
 	tenant    gateway.Tenant // of /api routes
+	admin     bool           // the admin key asked
 }
 
 // New makes the API of deps. It starts nothing.
@@ -76,7 +80,7 @@ func New(deps Deps) (*Server, error) {
 	s := &Server{
 		store: deps.Store, intake: deps.Intake, ledger: deps.Ledger, media: deps.Media, tenants: deps.Tenants, bulks: deps.Bulks,
 		webhooks: deps.Webhooks,
-		log:      deps.Log, answered: deps.Answered, sessions: deps.WebSessions, sameOrigin: http.NewCrossOriginProtection(), opts: opts,
+		log:      deps.Log, answered: deps.Answered, sessions: deps.WebSessions, failures: deps.Failures, rates: deps.Rates, sameOrigin: http.NewCrossOriginProtection(), opts: opts,
 		echo:     echo.New(),
 		keys:     newKeyCache(opts.KeyCacheTTL, opts.Clock),
 		streams:  make(chan struct{}, opts.MaxStreams),
@@ -140,6 +144,8 @@ func (s *Server) around(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set(echo.HeaderCacheControl, "no-store")
 		h.Set(echo.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'")
 		h.Set(echo.HeaderReferrerPolicy, "no-referrer")
+		h.Set(echo.HeaderXFrameOptions, "DENY") // for browsers that do not know frame-ancestors
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler { //nolint:errorlint // net/http panics with this very value

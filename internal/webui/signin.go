@@ -46,11 +46,11 @@ func (v *visit) signIn() error {
 	if err := v.r.ParseForm(); err != nil {
 		return gateway.Errorf(gateway.CodeInvalidParameter, "the form cannot be read")
 	}
-	key, next, from := strings.TrimSpace(v.r.PostFormValue("key")), v.r.PostFormValue("next"), addressOf(v.r)
+	key, next := strings.TrimSpace(v.r.PostFormValue("key")), v.r.PostFormValue("next")
 	refuse := func(status int, why string) error {
 		return v.renderStatus(status, "signin", view{Title: "Sign in", Nav: "signin", Data: signInView{Next: next, Refused: why}})
 	}
-	if wait := v.failures.wait(from); wait > 0 {
+	if wait := v.failures.Wait(v.r); wait > 0 {
 		seconds := int(wait.Seconds()) + 1
 		v.w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		return refuse(http.StatusTooManyRequests, fmt.Sprintf("Too many keys that do not exist came from your address. Try again in %d minutes.", (seconds+59)/60))
@@ -60,7 +60,7 @@ func (v *visit) signIn() error {
 	}
 	token, err := v.sessions.SignIn(v.r.Context(), key)
 	if gateway.CodeOf(err) == gateway.CodeUnauthorized && err != nil {
-		v.failures.failed(from)
+		v.failures.Failed(v.r, "")
 		return refuse(http.StatusUnauthorized, "There is no such key. Keys begin with wah_ unless somebody chose them; one that was revoked opens nothing.")
 	}
 	if err != nil {

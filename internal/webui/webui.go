@@ -25,10 +25,17 @@ type Sessions interface {
 	Visitor(ctx context.Context, token string) (gateway.Visitor, error)
 }
 
+// Failures slows down who tries keys that do not exist.
+type Failures interface {
+	Wait(r *http.Request) time.Duration // before who sent r may try another key; 0: not at all
+	Failed(r *http.Request, key string) // the same key counts once, an empty one each time
+}
+
 // Deps are what the pages need. All but Clock are required.
 type Deps struct {
 	API         http.Handler // gets every request that is not for a page, and what pages ask of it
 	Sessions    Sessions
+	Failures    Failures
 	Cookie      string // the name of the cookie that API takes for a key
 	Description []byte // of the API, OpenAPI 3.1 in JSON
 	Errors      []byte // docs/errors.md
@@ -50,7 +57,7 @@ type Site struct {
 	assets    *assets
 	templates *templates
 	remedies  map[string]remedy
-	failures  *throttle
+	failures  Failures
 
 	documentation *documentation
 }
@@ -62,7 +69,7 @@ func New(deps Deps) (*Site, error) {
 	}
 	s := &Site{
 		api: deps.API, sessions: deps.Sessions, cookie: deps.Cookie, sandbox: deps.Sandbox, log: deps.Log, clock: deps.Clock,
-		mux: http.NewServeMux(), remedies: readRemedies(deps.Errors), failures: newThrottle(deps.Clock),
+		mux: http.NewServeMux(), remedies: readRemedies(deps.Errors), failures: deps.Failures,
 	}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
