@@ -20,12 +20,14 @@ const (
 	// SentFor is how long a phone can ask for a media message again: 14 days from when it was sent, and one day more because this
 	// counts from when its last attempt was encrypted.
 	SentFor = 15 * 24 * time.Hour
+	// UploadsFor is longer than anybody sends a file again that was uploaded to WhatsApp before, which is a day.
+	UploadsFor = 48 * time.Hour
 	// UnusedFor is how long a file that no message names is left alone: an upload may be on its way to its message.
 	UnusedFor = 24 * time.Hour
 )
 
 const (
-	sentBatch = 500  // contents deleted in one transaction
+	sentBatch = 500  // contents, or uploads, deleted in one transaction
 	blobPage  = 1000 // rows of files looked at in one query
 	forget    = 500  // messages looked at, or events or bulks removed, in one transaction
 )
@@ -34,6 +36,8 @@ const (
 type Store interface {
 	// ForgetSent deletes up to limit contents that were kept before that time and tells how many.
 	ForgetSent(ctx context.Context, before time.Time, limit int) (int, error)
+	// ForgetUploads deletes up to limit uploads that were made before that time and tells how many.
+	ForgetUploads(ctx context.Context, before time.Time, limit int) (int, error)
 	// UnusedBlobs returns, of up to limit files that come after that name and were last used before that time, those that no message
 	// names, and the name to go on after, empty at the end.
 	UnusedBlobs(ctx context.Context, before time.Time, after string, limit int) (unused []string, next string, err error)
@@ -164,13 +168,21 @@ func (r *Retention) Scan(ctx context.Context) error {
 
 // Round removes what is over now.
 func (r *Retention) Round(ctx context.Context) error {
-	return errors.Join(r.forgetSent(ctx), r.honour(ctx), r.collect(ctx)) // messages before the files that they name
+	return errors.Join(r.forgetSent(ctx), r.forgetUploads(ctx), r.honour(ctx), r.collect(ctx)) // messages before the files that they name
 }
 
 func (r *Retention) forgetSent(ctx context.Context) error {
-	before := r.opts.Clock().Add(-SentFor)
+	return r.inSteps(ctx, r.store.ForgetSent, r.opts.Clock().Add(-SentFor))
+}
+
+func (r *Retention) forgetUploads(ctx context.Context) error {
+	return r.inSteps(ctx, r.store.ForgetUploads, r.opts.Clock().Add(-UploadsFor))
+}
+
+// inSteps deletes what is older than that, some at a time.
+func (r *Retention) inSteps(ctx context.Context, some func(ctx context.Context, before time.Time, limit int) (int, error), before time.Time) error {
 	for {
-		n, err := r.store.ForgetSent(ctx, before, sentBatch)
+		n, err := some(ctx, before, sentBatch)
 		if err != nil || n < sentBatch {
 			return err
 		}

@@ -213,3 +213,38 @@ func TestCollectionDuringTraffic(t *testing.T) {
 		}
 	})
 }
+
+// TestUploadsThatNobodyReusesGo: a round sweeps them, and leaves those that may be sent again.
+func TestUploadsThatNobodyReusesGo(t *testing.T) {
+	eachDialect(t, func(w *world) {
+		ctx := w.t.Context()
+		keep := func(n int) gateway.Upload {
+			u := gateway.Upload{SHA256: fmt.Sprintf("%064d", n), Kind: "image", URL: "u", DirectPath: "/d", MediaKey: []byte{1}, EncSHA256: []byte{2}, Size: 3}
+			w.must(w.store.KeepUpload(ctx, w.tenant.Key, u))
+			return u
+		}
+		for n := range 3 {
+			keep(n)
+		}
+		w.Advance(retention.UploadsFor)
+		young := keep(3)
+		w.must(w.Round(ctx))
+		if n := w.count("uploads"); n != 4 {
+			w.t.Errorf("%d uploads are left of four that may be young enough", n)
+		}
+		w.Advance(time.Second)
+		w.must(w.Round(ctx))
+		if n := w.count("uploads"); n != 1 {
+			w.t.Errorf("%d uploads are left, want the young one", n)
+		}
+		if u, err := w.store.Upload(ctx, w.tenant.Key, young.SHA256, young.Kind, 24*time.Hour); err != nil || u == nil {
+			w.t.Errorf("the young upload: %v, %v", u, err)
+		}
+	})
+}
+
+func (w *world) count(table string) (n int) {
+	w.t.Helper()
+	w.must(w.store.Writer().QueryRowContext(w.t.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n))
+	return n
+}

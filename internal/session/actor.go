@@ -26,6 +26,9 @@ const (
 	saveRetry    = time.Second
 )
 
+// judging is how long it may take until all that was held is judged anew. A session that is handed over before leaves that to the next owner.
+const judging = 30 * time.Second
+
 // inboxSize bounds what waits for an actor. A sender finding it full waits, which only ever delays that very session.
 const inboxSize = 64
 
@@ -81,7 +84,8 @@ type actor struct {
 	failures    int
 	connectedAt time.Time
 	replacedAt  time.Time
-	refreshed   bool // the client version was fetched anew since WhatsApp last took one
+	paced       time.Time // when what is held was last to be judged anew, see release
+	refreshed   bool      // the client version was fetched anew since WhatsApp last took one
 }
 
 // newActor makes an actor that does nothing before run.
@@ -263,6 +267,9 @@ func (a *actor) release(ctx context.Context) {
 	for len(a.commandC) > 0 {
 		a.s.putBack(ctx, <-a.commandC)
 	}
+	if !a.paced.IsZero() && a.s.deps.Clock().Sub(a.paced) < judging {
+		a.s.putBack(ctx, gateway.Command{TenantKey: a.fence.TenantKey, Kind: gateway.CommandPacing}) // it may not have been done yet
+	}
 	if err := a.s.deps.Store.ReleaseSession(ctx, a.fence); err != nil {
 		a.log.Warn("release the lease of a session", "error", err)
 	}
@@ -293,6 +300,7 @@ func (a *actor) openLanes() {
 
 // reconsider has everything judged anew that rests or is held.
 func (a *actor) reconsider() {
+	a.paced = a.s.deps.Clock()
 	a.s.deps.Lanes.Reconsider(a.fence)
 	if a.lanesOpen {
 		a.s.deps.Lanes.Open(a.fence)

@@ -388,3 +388,28 @@ func TestWhatIsHeldIsJudgedAnewWhenItsReasonChanges(t *testing.T) {
 		t.Errorf("the restriction is %+v, %v", s.Restriction, err)
 	}
 }
+
+// TestAnotherPacingIsJudgedByTheNextOwnerToo: what was held is judged anew in steps, and a hand-over may come between.
+func TestAnotherPacingIsJudgedByTheNextOwnerToo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, jid)
+	b.start()
+	wait(t, "the first dial", b.client().connects)
+	eventually(t, "open lanes", func() bool { return b.lanes.isOpen(b.tenant.Key) })
+	b.command(gateway.CommandPacing)
+	eventually(t, "what is held is judged anew", func() bool {
+		b.lanes.mu.Lock()
+		defer b.lanes.mu.Unlock()
+		return slices.Contains(b.lanes.log, "reconsider")
+	})
+	if err := b.sup.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.store.AcquireSessions(t.Context(), "next", time.Minute, 1); err != nil {
+		t.Fatal(err)
+	}
+	left, err := b.store.TakeCommands(t.Context(), "next")
+	if err != nil || len(left) != 1 || left[0].Kind != gateway.CommandPacing || left[0].TenantKey != b.tenant.Key {
+		t.Errorf("the next owner is told %+v, %v", left, err)
+	}
+}

@@ -34,7 +34,7 @@ type Database interface {
 	// Upload is what KeepUpload remembered of a tenant's file; nil when there is nothing, or only what is older than maxAge.
 	Upload(ctx context.Context, tenantKey int64, sha256, kind string, maxAge time.Duration) (*gateway.Upload, error)
 	// KeepUpload remembers that a tenant's file was uploaded now.
-	KeepUpload(ctx context.Context, tenantKey int64, u gateway.Upload, maxAge time.Duration) error
+	KeepUpload(ctx context.Context, tenantKey int64, u gateway.Upload) error
 	Writer() *sql.DB
 	Dialect() string
 }

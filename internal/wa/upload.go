@@ -49,7 +49,7 @@ func (c *Client) uploaded(ctx context.Context, m *gateway.Message, a *attempt) (
 	if err := c.opts.Database.KeepUpload(ctx, c.tenantKey, gateway.Upload{
 		SHA256: m.Media.SHA256, Kind: string(kind), URL: up.URL, DirectPath: up.DirectPath,
 		MediaKey: up.MediaKey, EncSHA256: up.FileEncSHA256, Size: int64(up.FileLength),
-	}, reuseFor); err != nil {
+	}); err != nil {
 		c.log.Warn("could not keep an upload for other messages", "messageId", m.ID, "error", err)
 	}
 	return up, nil

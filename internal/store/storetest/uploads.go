@@ -30,7 +30,7 @@ func testUploads(t *testing.T, open Opener) {
 	}
 	first, again := upload(1), upload(1)
 	want(w.tenant, first, nil)
-	must(t, w.KeepUpload(ctx, w.tenant.Key, first, day))
+	must(t, w.KeepUpload(ctx, w.tenant.Key, first))
 	want(w.tenant, first, &first)
 	want(other, first, nil) // a file of one tenant's tells another nothing
 	asImage := first
@@ -42,13 +42,26 @@ func testUploads(t *testing.T, open Opener) {
 	w.clock.Advance(time.Second)
 	want(w.tenant, first, nil)
 	again.MediaKey, again.DirectPath = []byte{7}, "/new"
-	must(t, w.KeepUpload(ctx, w.tenant.Key, again, day))
+	must(t, w.KeepUpload(ctx, w.tenant.Key, again))
 	want(w.tenant, first, &again)
 
-	// What is too old goes with the next.
 	w.clock.Advance(2 * day)
 	second := upload(2)
-	must(t, w.KeepUpload(ctx, other.Key, second, day))
+	must(t, w.KeepUpload(ctx, other.Key, second))
+	// What is too old is swept, so many at a time.
+	for i := 3; i < 8; i++ {
+		must(t, w.KeepUpload(ctx, w.tenant.Key, upload(i)))
+	}
+	w.clock.Advance(time.Second)
+	before := w.clock.Now()
+	must(t, w.KeepUpload(ctx, other.Key, second)) // uploaded anew, it is young
+	for _, wanted := range []int{4, 2, 0} {       // the one of before, and five
+		forgotten, err := w.ForgetUploads(ctx, before, 4)
+		must(t, err)
+		if forgotten != wanted {
+			t.Errorf("%d uploads were swept, want %d", forgotten, wanted)
+		}
+	}
 	var n int
 	must(t, w.Writer().QueryRowContext(ctx, `SELECT COUNT(*) FROM uploads`).Scan(&n))
 	if n != 1 {
