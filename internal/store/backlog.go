@@ -12,15 +12,15 @@ import (
 // waits for a time, or for its bulk.
 const selectBacklog = `SELECT s.tenant_key, l.lane,
 		(SELECT COUNT(*) FROM (SELECT 1 FROM messages m WHERE m.tenant_key = s.tenant_key AND m.lane = l.lane
-			AND m.status IN ('queued', 'sending') LIMIT $1) few),
+			AND m.phase NOT IN ('', 'schedule') LIMIT $1) few),
 		(SELECT MIN(` + backlogFirst + ` AND m.phase = 'waiting' ORDER BY m.phase, m.next_attempt_at, m.seq LIMIT 1) first),
 		(SELECT MIN(` + backlogFirst + ` AND m.phase = 'offline' ORDER BY m.phase, m.next_attempt_at, m.seq LIMIT 1) first),
 		(SELECT MIN(` + backlogFirst + ` AND m.phase = 'working' ORDER BY m.phase, m.next_attempt_at, m.seq LIMIT 1) first)
 	FROM sessions s CROSS JOIN (SELECT 'high' AS lane UNION ALL SELECT 'normal' UNION ALL SELECT 'bulk') l
-	WHERE EXISTS (SELECT 1 FROM messages m WHERE m.tenant_key = s.tenant_key AND m.status IN ('queued', 'sending'))`
+	WHERE EXISTS (SELECT 1 FROM messages m WHERE m.tenant_key = s.tenant_key AND m.phase NOT IN ('', 'schedule'))`
 
 const backlogFirst = `first.since) FROM (SELECT CASE WHEN m.send_at > m.created_at THEN m.send_at ELSE m.created_at END AS since
-	FROM messages m WHERE m.tenant_key = s.tenant_key AND m.lane = l.lane AND m.status IN ('queued', 'sending')`
+	FROM messages m WHERE m.tenant_key = s.tenant_key AND m.lane = l.lane AND m.phase NOT IN ('', 'schedule')`
 
 // Backlogs tells what waits in each lane, in the order they are served. Of one tenant's lane no more than limit messages are counted.
 func (s *Store) Backlogs(ctx context.Context, limit int) ([]gateway.LaneBacklog, error) {

@@ -45,6 +45,7 @@ type job struct {
 
 	change *change // of the queue of changes
 	claim  *claim  // of the queue of claims
+	held   *heldWrite
 
 	done chan struct{}
 }

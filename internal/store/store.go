@@ -39,8 +39,8 @@ type Store struct {
 	reader *sql.DB // Postgres: the same pool
 
 	queues []*queue // of accepts, on SQLite of everything
-	// Postgres: of changes of one message, and of claims.
-	changes, claims *queue
+	// Postgres: of changes of one message, of claims, and of what a client writes under its lease.
+	changes, claims, held *queue
 
 	gate   sync.RWMutex // held for reading by writes that do not queue
 	closed chan struct{}
@@ -86,7 +86,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	for range s.d.writers {
 		s.queues = append(s.queues, newQueue(s.transact))
 	}
-	s.changes, s.claims = newQueue(s.changeGathered), newQueue(s.claimGathered)
+	s.changes, s.claims, s.held = newQueue(s.changeGathered), newQueue(s.claimGathered), newQueue(s.execGathered)
 	s.writes, s.reads = newStatements(s.writer, s.d), newStatements(s.reader, s.d)
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(s.wrap("migrate database", err), s.Close())
@@ -100,7 +100,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 // Close waits for the writes in hand and closes the database. It is safe to call twice.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
-		for _, q := range append(s.queues, s.changes, s.claims) {
+		for _, q := range append(s.queues, s.changes, s.claims, s.held) {
 			q.turn <- struct{}{} // never given back: nothing is written from here on
 		}
 		s.gate.Lock()

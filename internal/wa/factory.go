@@ -25,8 +25,9 @@ type Database interface {
 	CheckClaimIn(ctx context.Context, tx interface {
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	}, fence gateway.Fence, claim gateway.Claim) error
-	// ExecHeld, asked on Postgres only, runs one statement that writes while fence holds and claim is there; how many rows it wrote.
-	ExecHeld(ctx context.Context, fence gateway.Fence, claim gateway.Claim, statement string, args ...any) (int64, error)
+	// ExecHeld, asked on Postgres only, writes rows, given as columns, by one statement with those of others, and reports whether fence and claim
+	// let it.
+	ExecHeld(ctx context.Context, fence gateway.Fence, claim gateway.Claim, statement string, columns ...any) (bool, error)
 	// KeepSentIn stores what a media message goes out as, in tx, a transaction on Writer. A later one replaces it.
 	KeepSentIn(ctx context.Context, tx interface {
 		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -77,6 +78,7 @@ type Factory struct {
 	transport *http.Transport
 	http      *http.Client // web sockets
 	mediaHTTP *http.Client
+	sessions  sessionMemory
 }
 
 // NewFactory prepares WhatsApp's tables in the database, migrating them when they are of an older version.
@@ -149,9 +151,10 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 		keep: func(ctx context.Context, stanzaID string, content []byte) error {
 			return f.opts.Database.KeepSentIn(ctx, f.db.Execable(ctx), session.TenantKey, stanzaID, content)
 		},
-		known:  newIdentityCache(),
-		failed: func() { c.drop(gateway.ReasonConnectionLost) },
-		seen:   loginSeen,
+		known:    newIdentityCache(),
+		sessions: &sessionCache{memory: &f.sessions},
+		failed:   func() { c.drop(gateway.ReasonConnectionLost) },
+		seen:     loginSeen,
 	}
 	if f.db.Dialect == dbutil.Postgres {
 		g.jid = func() string { // as sqlstore names it
@@ -159,8 +162,8 @@ func (f *Factory) New(ctx context.Context, session gateway.Session, on func(cont
 			defer c.mu.Unlock()
 			return c.device.String()
 		}
-		g.exec = func(ctx context.Context, claim gateway.Claim, statement string, args ...any) (int64, error) {
-			return f.opts.Database.ExecHeld(ctx, session.Fence(), claim, statement, args...)
+		g.exec = func(ctx context.Context, claim gateway.Claim, statement string, columns ...any) (bool, error) {
+			return f.opts.Database.ExecHeld(ctx, session.Fence(), claim, statement, columns...)
 		}
 	}
 	g.wrap(device)

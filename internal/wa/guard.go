@@ -23,11 +23,12 @@ type guard struct {
 	// keep stores what a message goes out as, in the transaction of its context.
 	keep func(ctx context.Context, stanzaID string, content []byte) error
 	// exec writes in one statement what otherwise takes a transaction; nil where the database has no use for that.
-	exec   execHeld
-	jid    func() string // of the device, as its container writes it
-	known  *identityCache
-	failed func()                // called when a message could not be decrypted because our database failed
-	seen   func(context.Context) // called when a connection has logged in, see guardedPreKeys
+	exec     execHeld
+	jid      func() string // of the device, as its container writes it
+	known    *identityCache
+	sessions *sessionCache         // of what sends have written
+	failed   func()                // called when a message could not be decrypted because our database failed
+	seen     func(context.Context) // called when a connection has logged in, see guardedPreKeys
 }
 
 // storeError marks a failure of our own database, so that it is told apart from WhatsApp's whatever wraps it.
@@ -133,11 +134,15 @@ type guardedSessions struct {
 }
 
 func (s *guardedSessions) GetManySessions(ctx context.Context, addresses []string) (map[string][]byte, error) {
-	sessions, err := s.SessionStore.GetManySessions(ctx, addresses)
-	if err != nil {
-		err = storeFailed("load sessions", err)
-		proofOf(ctx).storeError(err)
-		return nil, err
+	sessions, unknown := s.guard.sessions.recall(addresses)
+	if len(unknown) > 0 {
+		read, err := s.SessionStore.GetManySessions(ctx, unknown)
+		if err != nil {
+			err = storeFailed("load sessions", err)
+			proofOf(ctx).storeError(err)
+			return nil, err
+		}
+		sessions = with(sessions, read)
 	}
 	proofOf(ctx).begin(sessions)
 	return sessions, nil
@@ -149,6 +154,7 @@ func (s *guardedSessions) GetSession(ctx context.Context, address string) ([]byt
 }
 
 func (s *guardedSessions) PutSession(ctx context.Context, address string, session []byte) error {
+	defer s.guard.sessions.begin()(nil)
 	return s.guard.write(ctx, "store session", func(ctx context.Context) error {
 		return s.SessionStore.PutSession(ctx, address, session)
 	})
@@ -159,7 +165,13 @@ func (s *guardedSessions) PutManySessions(ctx context.Context, sessions map[stri
 	if err := proofOf(ctx).missing(); err != nil {
 		return err
 	}
+	end := s.guard.sessions.beginSend(sessions)
 	err := s.putMany(ctx, sessions)
+	if err == nil && proofOf(ctx) != nil { // a send of ours, which is in no transaction
+		end(sessions)
+	} else {
+		end(nil)
+	}
 	proofOf(ctx).sessions(sessions, err)
 	return err
 }
@@ -193,18 +205,21 @@ func (s *guardedSessions) putMany(ctx context.Context, sessions map[string][]byt
 }
 
 func (s *guardedSessions) DeleteAllSessions(ctx context.Context, phone string) error {
+	defer s.guard.sessions.begin()(nil)
 	return s.guard.write(ctx, "delete sessions", func(ctx context.Context) error {
 		return s.SessionStore.DeleteAllSessions(ctx, phone)
 	})
 }
 
 func (s *guardedSessions) DeleteSession(ctx context.Context, address string) error {
+	defer s.guard.sessions.begin()(nil)
 	return s.guard.write(ctx, "delete session", func(ctx context.Context) error {
 		return s.SessionStore.DeleteSession(ctx, address)
 	})
 }
 
 func (s *guardedSessions) MigratePNToLID(ctx context.Context, pn, lid types.JID) error {
+	defer s.guard.sessions.begin()(nil)
 	s.guard.known.clear() // it moves identities as well
 	return s.guard.write(ctx, "migrate sessions", func(ctx context.Context) error {
 		return s.SessionStore.MigratePNToLID(ctx, pn, lid)
