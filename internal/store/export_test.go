@@ -74,3 +74,31 @@ func FillVersion(ctx context.Context, url string, version int64, fill func(exec 
 	})
 	return newest, errors.Join(problems...)
 }
+
+// HoldQueues keeps what is written together from being written until release is called: changes of messages, claims, and writes under leases.
+// waiting is how many of each wait.
+func (s *Store) HoldQueues() (waiting func() (changes, claims, held int), release func()) {
+	queues := []*queue{s.changes, s.claims, s.held}
+	for _, q := range queues {
+		q.turn <- struct{}{}
+	}
+	return func() (changes, claims, held int) {
+			var n [3]int
+			for i, q := range queues {
+				q.mu.Lock()
+				n[i] = len(q.waiting)
+				q.mu.Unlock()
+			}
+			return n[0], n[1], n[2]
+		}, func() {
+			for _, q := range queues {
+				<-q.turn
+			}
+		}
+}
+
+// ChangeTogether and ClaimTogether are the statements that write what was gathered.
+func ChangeTogether() string { return postgresDialect().sql(changeTogether) }
+
+// ClaimTogether see ChangeTogether.
+func ClaimTogether() string { return postgresDialect().sql(claimTogether) }

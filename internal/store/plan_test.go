@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -104,6 +105,12 @@ func TestHotStatementsUseTheirIndexesOnPostgres(t *testing.T) {
 		strings.NewReplacer("$1", "'am000009'", "$2", "1", "$3", "'worker'", "$4", "1").Replace(store.SelectAhead()))
 	if strings.Count(ahead, "messages_unfinished") != 2 || strings.Contains(ahead, "Seq Scan on messages") || strings.Contains(ahead, "Sort Key: o.seq") {
 		t.Errorf("a claim looks ahead by %s", ahead)
+	}
+	for _, statement := range []string{store.ChangeTogether(), store.ClaimTogether()} {
+		plan := explain(t, s.Writer(), "EXPLAIN (COSTS OFF) "+regexp.MustCompile(`\$[0-9]+`).ReplaceAllString(statement, "'{}'"))
+		if !strings.Contains(plan, "Index Scan using messages_pkey") || !strings.Contains(plan, "Tid Scan on messages") || strings.Contains(plan, "Seq Scan on messages") {
+			t.Errorf("what was gathered is written by %s", plan)
+		}
 	}
 	for query, index := range hot() {
 		plan := explain(t, s.Writer(), "EXPLAIN (COSTS OFF) "+query)
