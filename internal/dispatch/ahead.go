@@ -90,7 +90,7 @@ func (d *Dispatcher) prepareNext(ctx context.Context, fence gateway.Fence, m *ga
 			return err
 		}
 	}
-	recipients, err := d.Contacts.NextRecipients(ctx, fence.TenantKey, limit)
+	recipients, messages, err := d.Contacts.NextRecipients(ctx, fence.TenantKey, limit)
 	if err == nil && len(recipients) > 0 {
 		err = d.Sender.Prepare(ctx, fence, recipients)
 	}
@@ -98,7 +98,7 @@ func (d *Dispatcher) prepareNext(ctx context.Context, fence gateway.Fence, m *ga
 		p := d.pacer(fence.TenantKey)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.ahead = max(aheadLeast, len(recipients)/2)
+		p.ahead = max(aheadLeast, messages/2)
 	}
 	return err
 }

@@ -46,8 +46,9 @@ type Sessions interface {
 // Contacts knows who was written to before, and who is to be next.
 type Contacts interface {
 	KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error)
-	// NextRecipients lists the people whom the next messages go to, those of at most limit messages of each lane.
-	NextRecipients(ctx context.Context, tenantKey int64, limit int) ([]string, error)
+	// NextRecipients lists the people whom the next messages go to, those of at most limit messages of each lane, and tells how many of these
+	// go to them.
+	NextRecipients(ctx context.Context, tenantKey int64, limit int) (recipients []string, messages int, err error)
 }
 
 // Paces knows how fast each tenant may send, what it sent lately, and whom it leaves alone.

@@ -25,12 +25,12 @@ const (
 	insertMessage = `INSERT INTO messages (` + fixedColumns + `, ` + stateColumns + `) VALUES (
 		$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
 		$26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)`
-	updateMessage = `UPDATE messages SET
+	updateMessage = updateState + ` WHERE id = $21`
+	updateState   = `UPDATE messages SET
 		recipient_jid = $1, recipient_lid = $2, status = $3, phase = $4, attempts = $5, next_attempt_at = $6,
 		uncertain = $7, deaths = $8, in_flight = $9, error_code = $10, error_message = $11, error_retryable = $12,
 		sent_at = $13, delivered_at = $14, read_at = $15, failed_at = $16, updated_at = $17, delivered_count = $18,
-		read_count = $19, first_contact = $20
-		WHERE id = $21`
+		read_count = $19, first_contact = $20`
 )
 
 // messageArgs are the values of fixedColumns and stateColumns.

@@ -6,21 +6,25 @@ import (
 )
 
 // NextRecipients lists to whom, groups excepted, the next messages go that wait for their first attempt, in the order in which those will
-// be claimed and each once; of at most limit messages of each lane.
-func (s *Store) NextRecipients(ctx context.Context, tenantKey int64, limit int) ([]string, error) {
+// be claimed and each once; of at most limit messages of each lane. messages is how many of those go to them.
+func (s *Store) NextRecipients(ctx context.Context, tenantKey int64, limit int) (next []string, messages int, err error) {
 	rows, err := s.read(ctx, selectNext, tenantKey, limit)
 	recipients, err := all(rows, err, func(row scanner) (to string, err error) { return to, row.Scan(&to) })
 	if err != nil {
-		return nil, s.wrap("list the next recipients", err)
+		return nil, 0, s.wrap("list the next recipients", err)
 	}
-	next, met := []string{}, map[string]bool{}
+	next = []string{}
+	met := map[string]bool{}
 	for _, to := range recipients {
 		if len(next) < limit && !met[to] && !strings.HasSuffix(to, "@g.us") {
 			met[to] = true
 			next = append(next, to)
 		}
+		if met[to] {
+			messages++
+		}
 	}
-	return next, nil
+	return next, messages, nil
 }
 
 // By lane, for the index to be read no further than it has to.

@@ -21,10 +21,14 @@ func testNextRecipients(t *testing.T, open Opener) {
 	}
 	want := func(limit int, recipients ...string) {
 		t.Helper()
-		got, err := w.NextRecipients(ctx, w.tenant.Key, limit)
+		got, messages, err := w.NextRecipients(ctx, w.tenant.Key, limit)
 		must(t, err)
-		if !slices.Equal(got, recipients) {
-			t.Fatalf("the next %d are %v, want %v", limit, got, recipients)
+		again := 0 // one of them gets two of the messages that are looked at
+		if slices.Contains(got, "49170000000") {
+			again = 1
+		}
+		if !slices.Equal(got, recipients) || messages != len(got)+again {
+			t.Fatalf("the next %d are %v, of %d messages, want %v", limit, got, messages, recipients)
 		}
 	}
 	want(10)
