@@ -59,13 +59,13 @@ type heldWrite struct {
 	done      bool
 }
 
-// Who is about to lose the lease holds up nobody else.
+// Who is about to lose the lease holds up nobody else. Nor does a session that somebody is writing, for long: then all go their own ways.
 const held = `WITH held AS MATERIALIZED (SELECT w.k FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::bigint[]),
 		(SELECT $4::text[]), (SELECT $5::bigint[])) WITH ORDINALITY AS w (tenant_key, owner, epoch, message, attempt, k),
 	LATERAL (SELECT 1 FROM sessions s WHERE s.tenant_key = w.tenant_key AND s.owner = w.owner AND s.epoch = w.epoch AND s.lease_until > {now}
 		{fence} SKIP LOCKED) l
-	WHERE w.message = '' OR EXISTS (SELECT 1 FROM messages m WHERE m.id = w.message AND m.tenant_key = w.tenant_key AND m.in_flight = w.owner
-		AND m.attempts = w.attempt AND m.status = 'sending'))`
+	WHERE (w.message = '' OR EXISTS (SELECT 1 FROM messages m WHERE m.id = w.message AND m.tenant_key = w.tenant_key AND m.in_flight = w.owner
+		AND m.attempts = w.attempt AND m.status = 'sending')) AND set_config('lock_timeout', '250ms', TRUE) <> '')`
 
 // execGathered carries out writes under leases that wait, all in one transaction, or each in its own when the database refuses that.
 func (s *Store) execGathered(ctx context.Context, conn *sql.Conn, batch []*job) error {
@@ -75,6 +75,9 @@ func (s *Store) execGathered(ctx context.Context, conn *sql.Conn, batch []*job) 
 	}
 	for statement, jobs := range together {
 		err := s.execHeld(ctx, conn, statement, jobs)
+		if sqlState(err) == "55P03" { // lock_not_available
+			continue // nothing is done, and each will write by itself
+		}
 		if err != nil && !s.d.unavailable(err) && len(jobs) > 1 {
 			for _, j := range jobs {
 				j.err = s.execHeld(ctx, conn, statement, []*job{j})

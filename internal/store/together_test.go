@@ -328,4 +328,19 @@ func TestWritesUnderLeasesAreOneTransaction(t *testing.T) {
 			t.Errorf("beside one that is refused, write %d is done: %t, %v", i, done[i], errs[i])
 		}
 	}
+
+	// Nor does anybody wait for long behind a row that another transaction holds: the callers are told to write by themselves.
+	tx, err := c.Writer().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // nothing is to be kept
+	if _, err := tx.ExecContext(t.Context(), `INSERT INTO kept (name, content) VALUES ('0 of 100', '')`); err != nil {
+		t.Fatal(err)
+	}
+	done, errs = write(100)
+	none(t, errs)
+	if slices.Contains(done, true) {
+		t.Errorf("written beside a row that is held: %v", done)
+	}
 }
