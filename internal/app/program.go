@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/wapro/hub/internal/config"
+	"github.com/wapro/hub/internal/store"
 )
 
 // stopTimeout bounds an ordered stop as a whole; orchestrators should wait for 90 s before they kill.
@@ -30,6 +32,7 @@ const usage = `usage:
   api run         the same, and pairs tenant $BOOTSTRAP_TENANT (algo) in this terminal
   api simulator   the WhatsApp server simulator alone
   api backup DIR  copies the SQLite database and the media files to DIR; the hub may run meanwhile
+  api migrate-down N   undoes the migrations after number N, for an older version; nothing may run on the database (docs/deploy.md)
   api health      exit code 0 when the process that listens on OPS_ADDR is ready (worker health: the same)
 The settings are environment variables: see the README.
 `
@@ -45,6 +48,8 @@ func RunAPI(ctx context.Context, p Program) int {
 		return p.backup(ctx, p.Args[1])
 	case command == "backup":
 		return p.refuse("backup needs the folder to write to\n%s", usage)
+	case command == "migrate-down" && len(p.Args) == 2:
+		return p.migrateDown(ctx, p.Args[1])
 	case len(p.Args) > 1:
 		return p.refuse("unexpected argument %q\n%s", p.Args[1], usage)
 	case command == "":
@@ -71,6 +76,24 @@ func RunWorker(ctx context.Context, p Program) int {
 		return p.health(ctx, config.ProcessWorker)
 	}
 	return p.refuse("unexpected argument %q: the worker knows only health", p.Args[0])
+}
+
+// migrateDown takes the schema back to what an older version knows.
+func (p Program) migrateDown(ctx context.Context, to string) int {
+	number, err := strconv.ParseInt(to, 10, 64)
+	if err != nil {
+		return p.refuse("%q is not the number of a migration", to)
+	}
+	cfg, err := config.Load(config.ProcessAPI, p.Environ)
+	if err != nil {
+		return p.refuse("%v", err)
+	}
+	undone, err := store.MigrateDown(ctx, cfg.DatabaseURL, number, p.logger(cfg))
+	if err != nil {
+		return p.refuse("%v", err)
+	}
+	fmt.Fprintf(p.Stdout, "%d migrations are undone. Start the older version now: this one would do them again.\n", undone)
+	return 0
 }
 
 // health asks the process beside it whether it is ready: for the health checks of containers, whose image holds nothing

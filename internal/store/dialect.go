@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/pressly/goose/v3"
 )
@@ -48,24 +51,71 @@ func (d dialect) preparesItself() bool { return d.writers > 1 }
 // never is for what does not happen with a database.
 func never(error) bool { return false }
 
+// provider makes the provider of the schema's migrations.
+func (s *Store) provider() (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations/"+s.d.folder)
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(s.d.goose, s.writer, files, goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.log))
+}
+
+// errNewer: what a newer version has made may mean something else than what this one would take it for.
+var errNewer = errors.New("this database was migrated by a newer version of the hub")
+
+// MigrateDown undoes the migrations after number to of the database at url, so that an older version can open it, and tells how many there were.
+// No process may have it open.
+func MigrateDown(ctx context.Context, url string, to int64, log *slog.Logger) (undone int, err error) {
+	s := &Store{now: time.Now, log: log, closed: make(chan struct{})}
+	if err := s.openPools(url, Options{Readers: 1, Conns: 6}); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	provider, err := s.provider()
+	if err != nil {
+		return 0, err
+	}
+	current, newest, err := provider.GetVersions(ctx)
+	switch {
+	case err != nil:
+		return 0, s.wrap("read the schema's version", err)
+	case current > newest:
+		return 0, fmt.Errorf("%w: that one can migrate it down", errNewer)
+	case to < 1 || to > current:
+		return 0, fmt.Errorf("the database is at number %d: name one from 1 to that", current)
+	}
+	err = s.Exclusive(ctx, func(ctx context.Context) error {
+		results, err := provider.DownTo(ctx, to)
+		undone = len(results)
+		return err
+	})
+	if err != nil {
+		return undone, s.wrap("undo migrations", err)
+	}
+	return undone, nil
+}
+
 // migrate brings the schema up to date. When two processes start at once on SQLite, the slower one fails on what the
 // faster one has made; it has succeeded all the same when nothing is left to do.
 func (s *Store) migrate(ctx context.Context) error {
-	files, err := fs.Sub(migrations, "migrations/"+s.d.folder)
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(s.d.goose, s.writer, files, goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.log))
+	provider, err := s.provider()
 	if err != nil {
 		return err
 	}
 	for range 5 {
 		err = s.Exclusive(ctx, func(ctx context.Context) error {
-			_, err := provider.Up(ctx)
+			current, newest, err := provider.GetVersions(ctx)
+			if err != nil {
+				return err
+			}
+			if current > newest {
+				return fmt.Errorf("%w: its migration is number %d, the last one of this program number %d", errNewer, current, newest)
+			}
+			_, err = provider.Up(ctx)
 			return err
 		})
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errNewer) {
+			return err
 		}
 		if pending, perr := provider.HasPending(ctx); perr == nil && !pending {
 			return nil

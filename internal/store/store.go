@@ -69,7 +69,20 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		opts.Conns = 20
 	}
 	s := &Store{now: opts.Clock, log: opts.Log, closed: make(chan struct{})}
-	var err error
+	if err := s.openPools(url, opts); err != nil {
+		return nil, err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(s.wrap("migrate database", err), s.Close())
+	}
+	if err := s.purgeDeleted(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// openPools opens the database at url as it is.
+func (s *Store) openPools(url string, opts Options) (err error) {
 	if path, ok := strings.CutPrefix(url, "sqlite://"); ok && path != "" {
 		s.d = sqliteDialect()
 		s.writer, s.reader, err = openSQLite(path, opts.Readers)
@@ -81,20 +94,14 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		err = errors.New("the URL must be sqlite:// and a path, or postgres://") // it may hold a password
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
+		return fmt.Errorf("open database: %w", err)
 	}
 	for range s.d.writers {
 		s.queues = append(s.queues, newQueue(s.transact))
 	}
 	s.changes, s.claims, s.held = newQueue(s.changeGathered), newQueue(s.claimGathered), newQueue(s.execGathered)
 	s.writes, s.reads = newStatements(s.writer, s.d), newStatements(s.reader, s.d)
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(s.wrap("migrate database", err), s.Close())
-	}
-	if err := s.purgeDeleted(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return nil
 }
 
 // Close waits for the writes in hand and closes the database. It is safe to call twice.
