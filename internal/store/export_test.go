@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/wapro/hub/internal/gateway"
 )
 
 // SelectClaimable is the statement of every claim, without its lock.
@@ -30,11 +32,16 @@ func (s *Store) Sweep() map[string]string {
 // Waits are the statements that look at what waits for a tenant: $1 is its key.
 func (s *Store) Waits() map[string]string {
 	return map[string]string{
-		"backlog": hasBacklog, "ahead in a lane": aheadInLane, "ahead in a bulk": aheadInBulk,
+		"backlog": hasBacklog, "depth": selectDepth, "ahead in a lane": aheadInLane, "ahead in a bulk": aheadInBulk,
 		"held":                         strings.ReplaceAll(`SELECT id FROM messages `+heldUntilLater, "{skip}", ""),
 		"a step of a purge":            strings.ReplaceAll(`SELECT id FROM messages `+waitingIn, "{skip}", ""),
 		"a step of a purge, scheduled": strings.ReplaceAll(`SELECT id FROM messages `+waitingScheduled, "{skip}", ""),
 	}
+}
+
+// DepthUpTo is Depth that counts no more than limit of a lane.
+func (s *Store) DepthUpTo(ctx context.Context, tenantKey int64, limit int) (gateway.QueueDepth, error) {
+	return s.depth(ctx, tenantKey, limit)
 }
 
 // FillVersion brings an empty database to the schema of a version and lets fill write rows with plain SQL, whose arguments are $1, $2 and

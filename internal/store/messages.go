@@ -155,49 +155,6 @@ func (s *Store) inParts(ids []string, do func(list string, args []any) error) er
 	return nil
 }
 
-// selectDepth passes over the messages of a bulk that have no place in the lane, and counts them bulk by bulk: so those of a
-// bulk that is not accepted yet are left out, and an index is all that is read.
-const selectDepth = `SELECT lane, COUNT(*), MIN(seq) FROM messages
-	WHERE tenant_key = $1 AND lane IN ('high', 'normal', 'bulk') AND phase NOT IN ('', 'schedule')
-		AND phase IN ('waiting', 'working', 'backoff', 'held', 'offline') GROUP BY lane
-	UNION ALL SELECT b.lane, COUNT(*), MIN(m.seq) FROM bulks b JOIN messages m ON m.tenant_key = b.tenant_key AND m.bulk_id = b.id
-	WHERE b.tenant_key = $2 AND b.finished_at = 0 AND b.status IN ('running', 'paused', 'canceled')
-		AND m.bulk_id <> '' AND m.status = 'queued' AND m.phase = 'staged' GROUP BY b.lane`
-
-// Depth counts the unfinished messages of a tenant per lane, those in hand included.
-func (s *Store) Depth(ctx context.Context, tenantKey int64) (gateway.QueueDepth, error) {
-	var depth gateway.QueueDepth
-	oldest := int64(0)
-	rows, err := s.read(ctx, selectDepth, tenantKey, tenantKey)
-	_, err = all(rows, err, func(row scanner) (none struct{}, err error) {
-		var lane gateway.Priority
-		var n int
-		var seq int64
-		err = row.Scan(&lane, &n, &seq)
-		switch lane {
-		case gateway.PriorityHigh:
-			depth.High += n
-		case gateway.PriorityNormal:
-			depth.Normal += n
-		case gateway.PriorityBulk:
-			depth.Bulk += n
-		}
-		if oldest == 0 || seq < oldest {
-			oldest = seq
-		}
-		return none, err
-	})
-	if err == nil && oldest > 0 {
-		var created int64
-		err = s.readRow(ctx, `SELECT created_at FROM messages WHERE tenant_key = $1 AND seq = $2`, tenantKey, oldest).Scan(&created)
-		depth.OldestSince = fromMicros(created)
-	}
-	if err != nil {
-		return gateway.QueueDepth{}, s.wrap("count waiting messages", err)
-	}
-	return depth, nil
-}
-
 // KnownContact reports whether a message to recipientJID (the JID of a number, bare) was sent before, or one was received from it.
 func (s *Store) KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error) {
 	var n int

@@ -29,6 +29,7 @@ func sweeps(s *store.Store, now time.Time) map[string]string {
 		"postponed":                    {"1", "'bulk'", at, window},
 		"expirable":                    {at, window},
 		"backlog":                      {"1"},
+		"depth":                        {"1", window},
 		"ahead in a lane":              {"1", "'bulk'", "9000000", window},
 		"ahead in a bulk":              {"1", "'b'", "9000000", window},
 		"held":                         {"1", "'bulk'", at, window},

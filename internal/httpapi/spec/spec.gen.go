@@ -1195,7 +1195,8 @@ type PurgeAnswer struct {
 	// Failed Attempted without success.
 	Failed int `json:"failed"`
 
-	// Queue What waits, and whether it may go out.
+	// Queue What waits, and whether it may go out. Of each lane 100,000 messages are counted at most, and as many of bulk sends that wait to be given
+	// a place in it; figures beyond that mean that there are at least so many.
 	Queue QueueState `json:"queue"`
 
 	// Unknown An attempt may have been delivered.
@@ -1219,7 +1220,8 @@ type QueuePlace struct {
 	EtaSeconds *int `json:"etaSeconds"`
 }
 
-// QueueState What waits, and whether it may go out.
+// QueueState What waits, and whether it may go out. Of each lane 100,000 messages are counted at most, and as many of bulk sends that wait to be given
+// a place in it; figures beyond that mean that there are at least so many.
 type QueueState struct {
 	Bulk int `json:"bulk"`
 
@@ -1357,7 +1359,8 @@ type Session struct {
 	// Number E.164 digits.
 	Number *string `json:"number"`
 
-	// Queue What waits, and whether it may go out.
+	// Queue What waits, and whether it may go out. Of each lane 100,000 messages are counted at most, and as many of bulk sends that wait to be given
+	// a place in it; figures beyond that mean that there are at least so many.
 	Queue QueueState `json:"queue"`
 
 	// Reason The machine-readable cause of the state.
