@@ -27,7 +27,7 @@ func TestEverySectionFillsItsRows(t *testing.T) {
 		recipients: 500, tenants: []int{1, 3}, waiting: []int{20, 40},
 	}
 	rows := map[string]int{
-		"accept/postgres": 11, "bulk/postgres": 2, "stores/postgres": 4, "send/embedded": 16, "latency/embedded": 4, "neighbours/embedded": 2,
+		"accept/postgres": 11, "bulk/postgres": 2, "stores/postgres": 4, "send/embedded": 16, "latency/embedded": 4, "neighbours/embedded": 2, "hooks/embedded": 1,
 		"growth-tenants/embedded": 0, "growth-waiting/embedded": 0,
 	}
 	ran := 0

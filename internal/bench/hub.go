@@ -56,7 +56,8 @@ func startHubAt(b *bench, sim *testkit.Simulator, server string) *hub {
 	}
 	h.database = database
 	h.env = append(h.env, "WHATSAPP_SERVER="+server, "WHATSAPP_ROOT_KEY="+sim.Process.Printed("WHATSAPP_ROOT_KEY="),
-		"DATABASE_URL="+database, "BLOB_URL=file://"+filepath.Join(dir, "media"), "ADMIN_API_KEY="+testkit.AdminKey, "BOOTSTRAP_TENANT="+tenant, "BOOTSTRAP_API_KEY="+testkit.TenantKey)
+		"DATABASE_URL="+database, "BLOB_URL=file://"+filepath.Join(dir, "media"), "ADMIN_API_KEY="+testkit.AdminKey, "BOOTSTRAP_TENANT="+tenant, "BOOTSTRAP_API_KEY="+testkit.TenantKey,
+		"MASTER_KEY="+testkit.MasterKey, "EGRESS_ALLOW_PRIVATE=true")
 	h.start()
 	return h
 }

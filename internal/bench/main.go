@@ -104,6 +104,7 @@ func sections() []section {
 		{"idle", false, idle},
 		{"latency", false, latency},
 		{"neighbours", false, neighbours},
+		{"hooks", false, hooks},
 		{"growth-tenants", true, growTenants},
 		{"growth-waiting", true, growBacklog},
 	} {

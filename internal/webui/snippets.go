@@ -118,6 +118,7 @@ func newCaller(o *operation) *caller {
 			c.json = c.json || content.Type == "application/json"
 			c.stream = c.stream || content.Type == "text/event-stream"
 		}
+		c.stream = c.stream && !c.json // what can be both is JSON unless it is asked for otherwise
 		break
 	}
 	return c
