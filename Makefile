@@ -8,7 +8,7 @@ RACE  ?=
 UNWATCHED = $(if $(RACE),-gcflags=go.mau.fi/...=-race=false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run sandbox test bench chaos screenshots lint fmt verify
+.PHONY: help build run sandbox test fuzz bench chaos screenshots lint fmt verify
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,14 @@ sandbox: build ## Run the hub with a simulated WhatsApp, tenant algo paired, and
 
 test: ## Run every test; RACE=-race adds the race detector
 	$(GO) test $(RACE) $(UNWATCHED) -timeout 30m -parallel 6 ./...
+
+# A fixed count, so that it takes as long today as tomorrow; what a failure leaves in testdata/fuzz becomes a test.
+FUZZ ?= 3000x
+fuzz: ## Try every parser of outside data with made-up input; FUZZ=60s tries each for longer
+	@set -eo pipefail; grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' internal | sort | while IFS=: read -r file name; do \
+		name=$${name#func }; echo "fuzz $$(dirname $$file) $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZ) -fuzzminimizetime 10x -timeout 5m ./$$(dirname $$file) | { grep -v '^fuzz: \|^PASS\|^ok ' || true; }; \
+	done
 
 bench: ## Measure the hub against bare echo, asynq and whatsmeow, as a Markdown table; ARGS='-quick', ARGS='-only accept', ARGS=-help
 	$(GO) run ./internal/bench $(ARGS)

@@ -27,7 +27,7 @@ func (h *Hub) serveAPI(ctx context.Context) error {
 	if h.simulator != nil {
 		sandbox = h.simulator.Handler()
 	}
-	accepting := intake.New(intake.Deps{Store: h.database, Queue: enough{meteredTickets{h.tickets, h.metrics, metrics.ByIntake}, h.queue}, Media: h.blobs, CheckURL: h.checkURL, Log: h.log})
+	accepting := intake.New(intake.Deps{Store: h.database, Queue: enough{meteredTickets{h.tickets, h.metrics, metrics.ByIntake}, h.queue}, Media: h.blobs, CheckURL: h.checkURL, Admit: h.backlog.Admit, Log: h.log})
 	h.onStop("tickets", briefStop, accepting.Flush)
 	failures := throttle.New(time.Now, h.cfg.Proxies())
 	rates, err := h.startRates(ctx)

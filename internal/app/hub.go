@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/wapro/hub/internal/backlog"
 	"github.com/wapro/hub/internal/bulk"
 	"github.com/wapro/hub/internal/config"
 	"github.com/wapro/hub/internal/egress"
@@ -64,6 +65,7 @@ type Hub struct {
 	database  Database    // what the rooms see of store
 	secrets   *secret.Box // nil: there is no master key
 	egress    *egress.Guard
+	backlog   *backlog.Limit
 	blobs     *media.Store
 	redis     redis.UniversalClient
 	queue     *queue.Queue
@@ -198,6 +200,7 @@ func (h *Hub) openStore(ctx context.Context) error {
 	h.store = st
 	h.onStop("database", briefStop, func(context.Context) error { return st.Close() })
 	h.database = meteredDatabase{between[Database](st, h.opts.Database), h.metrics}
+	h.backlog = backlog.New(h.database, h.cfg.QueueLimit, time.Now)
 	h.ledger = ledger.New(h.database, time.Now)
 	if err := st.StampMode(ctx, string(h.cfg.Mode())); err != nil {
 		return err
@@ -254,7 +257,7 @@ func (h *Hub) checkURL(raw string) error {
 
 func (h *Hub) openBulks(context.Context) error {
 	h.bulks = bulk.New(bulk.Deps{
-		Store: meteredBulks{h.store, h.metrics}, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, CheckURL: h.checkURL, Log: h.log, Dir: h.blobs.Scratch(),
+		Store: meteredBulks{h.store, h.metrics}, Ledger: h.ledger, Media: h.blobs, ParseRecipient: intake.ParseRecipient, CheckURL: h.checkURL, Admit: h.backlog.Admit, Log: h.log, Dir: h.blobs.Scratch(),
 		Wake: func() {
 			if h.worker != nil { // else the worker finds it with its next sweep
 				h.worker.relay.Wake()

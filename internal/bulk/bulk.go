@@ -58,13 +58,14 @@ type Deps struct {
 	Store          Store
 	Ledger         Ledger
 	Media          Describer
-	CheckURL       func(raw string) error       // refuses a media.url that the hub does not call; its errors may be shown
-	ParseRecipient func(string) (string, error) // normalises; its errors may be shown
-	Wake           func()                       // there is something new for the relay; nil when it is elsewhere
-	Clock          func() time.Time             // default time.Now
-	Log            *slog.Logger                 // default: discard
-	Dir            string                       // where rows are kept while they arrive; default the system's folder for such files
-	Window         int                          // messages of a lane that may wait in it, default 300
+	CheckURL       func(raw string) error                                        // refuses a media.url that the hub does not call; its errors may be shown
+	Admit          func(ctx context.Context, tenant gateway.Tenant, n int) error // refuses what is more than a tenant may have waiting; nil: anything goes
+	ParseRecipient func(string) (string, error)                                  // normalises; its errors may be shown
+	Wake           func()                                                        // there is something new for the relay; nil when it is elsewhere
+	Clock          func() time.Time                                              // default time.Now
+	Log            *slog.Logger                                                  // default: discard
+	Dir            string                                                        // where rows are kept while they arrive; default the system's folder for such files
+	Window         int                                                           // messages of a lane that may wait in it, default 300
 }
 
 // Service is the room. Its methods may be called from any goroutine.

@@ -128,6 +128,11 @@ func (s *Service) make(ctx context.Context, tenant gateway.Tenant, b gateway.Bul
 	done *gateway.IdempotencyCompletion, answer func(gateway.BulkProgress) gateway.IdempotencyAnswer,
 	produce func(b *gateway.Bulk, add func(*gateway.Message) error) error,
 ) (p gateway.BulkProgress, err error) {
+	if s.Admit != nil {
+		if err := s.Admit(ctx, tenant, b.Rows-b.Invalid); err != nil {
+			return p, err
+		}
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return p, fmt.Errorf("make the id of a bulk: %w", err)

@@ -61,6 +61,7 @@ type Config struct {
 	MasterKey          string        `env:"MASTER_KEY"`
 	MasterKeyPrevious  string        `env:"MASTER_KEY_PREVIOUS"`
 	RateLimit          int           `env:"RATE_LIMIT" envDefault:"600"`
+	QueueLimit         int           `env:"QUEUE_LIMIT" envDefault:"1000000"`
 	TrustedProxies     string        `env:"TRUSTED_PROXIES"`
 	LeaseTTL           time.Duration `env:"LEASE_TTL" envDefault:"15s"`
 	MediaInflightBytes int64         `env:"MEDIA_INFLIGHT_BYTES" envDefault:"268435456"`
@@ -324,6 +325,9 @@ func (c Config) validate(p Process) error {
 	}
 	if c.RateLimit < 0 || c.RateLimit > gateway.MaxLimit {
 		bad("RATE_LIMIT must be from 0 (no limit) to %d requests a second", gateway.MaxLimit)
+	}
+	if c.QueueLimit < 0 || c.QueueLimit > gateway.MaxLimit {
+		bad("QUEUE_LIMIT must be from 0 (no limit) to %d messages", gateway.MaxLimit)
 	}
 	if _, err := c.readMasterKeys(); err != nil {
 		bad("%w", err)

@@ -45,6 +45,7 @@ const (
 	CodeIdempotencyBusy    Code = "idempotency_busy"     // same Idempotency-Key, still in flight
 	CodeInvalidIdempotency Code = "invalid_idempotency"  // a malformed Idempotency-Key
 	CodeRateLimited        Code = "rate_limited"         // 429, see Retry-After
+	CodeQueueFull          Code = "queue_full"           // as many messages of the tenant wait as may
 	CodeTooManyWaiters     Code = "too_many_waiters"     // too many requests wait with ?wait=
 	CodeUnavailable        Code = "unavailable"          // the database does not answer
 	CodeMasterKeyMissing   Code = "master_key_missing"   // a secret would have to be kept, and there is no MASTER_KEY

@@ -15,3 +15,10 @@ func RenderAccepted(m *gateway.Message) string { return string(accepted(m).Body)
 func RenderModel(m *gateway.Message) string {
 	return string(jsonAnswer(http.StatusOK, message(m)).Body)
 }
+
+// ReadCursor, WriteCursor and IdempotencyKey read what callers send, for the fuzzers.
+var (
+	ReadCursor     = readCursor
+	WriteCursor    = writeCursor
+	IdempotencyKey = idempotencyKey
+)

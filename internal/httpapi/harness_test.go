@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/wapro/hub/internal/backlog"
 	"github.com/wapro/hub/internal/bulk"
 	"github.com/wapro/hub/internal/egress"
 	"github.com/wapro/hub/internal/gateway"
@@ -81,11 +82,12 @@ func newHub(t *testing.T, change ...func(*settings)) *hub {
 	must(t, err)
 	h := &hub{t: t, store: db, ledger: ledger.New(db, time.Now), log: logs}
 	h.fault = &faulty{Store: db}
+	full := backlog.New(db, 0, time.Now)
 	h.server, err = httpapi.New(httpapi.Deps{
 		Store:  h.fault,
-		Intake: intake.New(intake.Deps{Store: h.fault, Queue: noQueue{}, Media: files, CheckURL: checkURL}),
+		Intake: intake.New(intake.Deps{Store: h.fault, Queue: noQueue{}, Media: files, CheckURL: checkURL, Admit: full.Admit}),
 		Bulks: bulk.New(bulk.Deps{
-			Store: h.fault, Ledger: h.ledger, Media: files, ParseRecipient: intake.ParseRecipient, CheckURL: checkURL, Dir: dir, Log: log,
+			Store: h.fault, Ledger: h.ledger, Media: files, ParseRecipient: intake.ParseRecipient, CheckURL: checkURL, Admit: full.Admit, Dir: dir, Log: log,
 		}),
 		Webhooks: webhook.NewService(h.fault, plainSecrets{}, func(url string) error {
 			_, err := egress.New(false).Check(url)

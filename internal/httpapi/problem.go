@@ -53,7 +53,7 @@ func statusOf(code gateway.Code) (status int, ok bool) {
 		return http.StatusConflict, true
 	case gateway.CodeNoPairingCode:
 		return http.StatusBadGateway, true
-	case gateway.CodeRateLimited:
+	case gateway.CodeRateLimited, gateway.CodeQueueFull:
 		return http.StatusTooManyRequests, true
 	case gateway.CodeNotImplemented:
 		return http.StatusNotImplemented, true

@@ -112,3 +112,24 @@ func TestEveryAnswerOfTheAPIHasItsSafetyHeaders(t *testing.T) {
 		}
 	}
 }
+
+func TestAFullQueueTakesNoMore(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	h.do(request{method: http.MethodPatch, path: "/admin/tenants/algo", key: h.adminKey, body: `{"queuedMessages":3}`}).want(http.StatusOK)
+	h.text("919876543210", "one")
+	h.do(request{path: "/api/algo/bulk", body: `{"message":"Hi","recipients":[{"to":"919876543211"},{"to":"919876543212"},{"to":"919876543213"}]}`}).
+		refused(http.StatusTooManyRequests, gateway.CodeQueueFull, "")
+	h.do(request{path: "/api/algo/bulk", body: `{"message":"Hi","recipients":[{"to":"919876543211"},{"to":"919876543212"}]}`}).want(http.StatusAccepted)
+	header := map[string]string{"Idempotency-Key": "later"}
+	got := h.do(request{path: "/api/algo/message", body: hello, header: header}).refused(http.StatusTooManyRequests, gateway.CodeQueueFull, "")
+	if got.header.Get("Retry-After") == "" {
+		t.Error("429 without Retry-After")
+	}
+	if n := h.count(h.algo.Key); n != 3 {
+		t.Errorf("%d messages", n)
+	}
+	// Not kept under its key: it is accepted when there is room.
+	h.do(request{method: http.MethodPatch, path: "/admin/tenants/algo", key: h.adminKey, body: `{"queuedMessages":null}`}).want(http.StatusOK)
+	h.do(request{path: "/api/algo/message", body: hello, header: header}).want(http.StatusAccepted)
+}

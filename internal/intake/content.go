@@ -165,7 +165,7 @@ func (in *Intake) change(ctx context.Context, tenant gateway.Tenant, id string, 
 	if err := withinWindow(m); err != nil {
 		return gateway.Message{}, err
 	}
-	return in.accept(ctx, m, idem)
+	return in.accept(ctx, tenant, m, idem)
 }
 
 func sentAt(m *gateway.Message) time.Time {

@@ -43,6 +43,8 @@ type Deps struct {
 	Media Describer
 	// CheckURL refuses a media.url that the hub does not call; its errors may be shown.
 	CheckURL func(raw string) error
+	// Admit refuses what is more than a tenant may have waiting, with an error that may be shown. nil: anything goes.
+	Admit func(ctx context.Context, tenant gateway.Tenant, n int) error
 	Clock    func() time.Time // default time.Now
 	Log      *slog.Logger     // default: discard
 }
@@ -75,7 +77,7 @@ func (in *Intake) Text(ctx context.Context, tenant gateway.Tenant, r gateway.Tex
 	if err := c.err(); err != nil {
 		return gateway.Message{}, err
 	}
-	return in.accept(ctx, m, idem)
+	return in.accept(ctx, tenant, m, idem)
 }
 
 // Media accepts a media message, whose file is stored already.
@@ -103,7 +105,7 @@ func (in *Intake) Media(ctx context.Context, tenant gateway.Tenant, r gateway.Me
 		}
 		m.Content.File = &gateway.RemoteFile{URL: r.URL, MimeType: r.MimeType, Filename: r.Filename}
 		m.Type = gateway.GuessType(m.Content.File)
-		return in.accept(ctx, m, idem)
+		return in.accept(ctx, tenant, m, idem)
 	}
 	media, err := in.Deps.Media.Describe(ctx, r.MimeType, r.Blob)
 	if err != nil {
@@ -111,7 +113,7 @@ func (in *Intake) Media(ctx context.Context, tenant gateway.Tenant, r gateway.Me
 	}
 	m.Type, m.Text, m.Media = media.Type(), r.Caption, &media
 	media.Filename = r.Filename // WhatsApp shows it with documents only
-	return in.accept(ctx, m, idem)
+	return in.accept(ctx, tenant, m, idem)
 }
 
 // Retry accepts a message that has ended without success once more, as a new message that names the old one. One whose
@@ -146,7 +148,7 @@ func (in *Intake) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 		media := *old.Media
 		m.Media = &media
 	}
-	return in.accept(ctx, m, idem)
+	return in.accept(ctx, tenant, m, idem)
 }
 
 // precision is that of what is stored: two times that differ by less are the same.
@@ -173,7 +175,12 @@ func (in *Intake) message(c *checks, tenant gateway.Tenant, to string, o gateway
 }
 
 // accept commits the message and then sends its ticket to the queue, whose failure costs nothing but time.
-func (in *Intake) accept(ctx context.Context, m *gateway.Message, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
+func (in *Intake) accept(ctx context.Context, tenant gateway.Tenant, m *gateway.Message, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
+	if in.Admit != nil {
+		if err := in.Admit(ctx, tenant, 1); err != nil {
+			return gateway.Message{}, err
+		}
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return gateway.Message{}, fmt.Errorf("make a message id: %w", err)
