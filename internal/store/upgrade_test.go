@@ -99,6 +99,14 @@ func (o old) fill(exec func(query string, args ...any)) {
 	if o.has(11) {
 		exec(`UPDATE bulks SET send_at = 5`)
 	}
+	if o.has(21) {
+		exec(`INSERT INTO event_streams (tenant_key, since, heard_at, last_pos) VALUES (1, $1, $1, 41)`, at)
+		exec(`INSERT INTO event_outbox (tenant_key, kind, subject, at, detail, code) VALUES (1, 'message.sent', 'sent', $1, '', '')`, at)
+	}
+	if o.has(22) {
+		exec(`INSERT INTO webhook_endpoints (id, tenant_key, url, events, secret, old_secret, old_until, status, reason, since, created_at, failures, failing_since, rest_until)
+			VALUES ('hook', 1, 'https://example.com/hub', 'message.* session.*', $1, $2, 0, 'enabled', '', $3, $3, 0, 0, 0)`, []byte("sealed"), []byte{}, at)
+	}
 }
 
 // TestEveryOlderVersionIsUpgraded fills a database of each older version, opens it with this one, and reads and continues through the
@@ -193,6 +201,21 @@ func (o old) check(t *testing.T, s *store.Store) {
 	}
 	if out, err := s.OptedOut(ctx, 1, []string{"4915550000008"}); err != nil || out["4915550000008"] != o.has(8) {
 		t.Errorf("opted out: %v, %v", out, err)
+	}
+
+	// What has happened, and whom to tell.
+	if _, err := s.SettleEvents(ctx, 1); err != nil {
+		t.Error(err)
+	}
+	notices, err := s.Notices(ctx, 1, 0, nil, 10)
+	fine(err)
+	if (len(notices) == 1 && notices[0].Pos == 42 && notices[0].Kind == "message.sent") != o.has(21) {
+		t.Errorf("what has happened is %+v", notices)
+	}
+	hooks, err := s.Webhooks(ctx, 1)
+	fine(err)
+	if (len(hooks) == 1 && hooks[0].Waiting == 1 && len(hooks[0].Events) == 2) != o.has(22) {
+		t.Errorf("the webhooks are %+v", hooks)
 	}
 
 	// And they go on: the session is taken over, with what was in the hands of the old process.

@@ -246,6 +246,11 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 			admin.JSON(t, http.MethodPost, "/admin/tenants/"+idle+"/keys", nil, http.StatusCreated, &key)
 			return idle, key.ID
 		},
+		"rotateKey": func() (string, string) {
+			var key struct{ ID string }
+			admin.JSON(t, http.MethodPost, "/admin/tenants/"+idle+"/keys", nil, http.StatusCreated, &key)
+			return idle, key.ID
+		},
 		"deleteOptOut": func() (string, string) { id := tenant(); optOut(t, admin, id); return id, "" },
 		"getOptOut":    func() (string, string) { optOut(t, admin, idle); return idle, "" },
 	}
