@@ -132,7 +132,7 @@ func TestReceiptsTouchNoIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // nothing is to be kept
+	defer tx.Rollback()
 	inPlace := int64(0)
 	for _, step := range []struct {
 		change string

@@ -254,7 +254,7 @@ func TestLockedMessageHoldsUpNobodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it ends below
+	defer tx.Rollback()
 	if _, err := tx.ExecContext(t.Context(), `SELECT 1 FROM messages WHERE id = $1 FOR UPDATE`, c.messages[locked].ID); err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +334,7 @@ func TestWritesUnderLeasesAreOneTransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // nothing is to be kept
+	defer tx.Rollback()
 	if _, err := tx.ExecContext(t.Context(), `INSERT INTO kept (name, content) VALUES ('0 of 100', '')`); err != nil {
 		t.Fatal(err)
 	}
