@@ -8,7 +8,7 @@ RACE  ?=
 UNWATCHED = $(if $(RACE),-gcflags=go.mau.fi/...=-race=false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run sandbox test fuzz bench chaos screenshots lint fmt verify
+.PHONY: help build run sandbox test fuzz bench chaos soak screenshots lint fmt verify
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: ## Measure the hub against bare echo, asynq and whatsmeow, as a Markdown 
 
 chaos: ## Break hubs on purpose while messages flow, and count what became of each; ARGS="-h" lists the flags
 	$(GO) run ./internal/chaos $(ARGS)
+
+soak: ## Send for 30 minutes at 70 % of what the hub can do and fail when memory, goroutines or files grow; ARGS="-for 2m -rate 5"
+	$(GO) run ./internal/soak $(ARGS)
 
 screenshots: ## Take a picture of each page into docs/screenshots
 	@mkdir -p docs/screenshots

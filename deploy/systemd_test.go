@@ -19,7 +19,7 @@ func TestUnitsAreWhatSystemdReads(t *testing.T) {
 		t.Fatalf("units: %v, %v", units, err)
 	}
 	dir := t.TempDir()
-	program := filepath.Join(dir, "program")                                    // systemd looks whether it is there
+	program := filepath.Join(dir, "program") // systemd looks whether it is there
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}

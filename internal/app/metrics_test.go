@@ -100,7 +100,7 @@ func TestMetricsTellWhatTheAPITells(t *testing.T) {
 			`wapro_queue_depth{lane="high"}`: 2, `wapro_queue_depth{lane="normal"}`: 0, `wapro_queue_depth{lane="bulk"}`: 0,
 			`wapro_queue_oldest_seconds{lane="bulk"}`: 0,
 			`wapro_sessions{state="online"}`:          1, `wapro_sessions{state="offline"}`: 0, `wapro_sessions_orphaned`: 0,
-			`wapro_database_up`: 1, `wapro_redis_up`: 1,
+			`wapro_database_up`: 1, `wapro_redis_up`: 1, `wapro_webhook_backlog`: 0, `wapro_webhook_oldest_seconds`: 0,
 		}
 		if moves["delivered"] != 6 || moves["failed"] != 1 || moves["canceled"] != 1 || retried < 1 {
 			t.Fatalf("the script did not run as it was meant to: %v, %v retried", moves, retried)

@@ -35,6 +35,10 @@ func (f *truth) Backlogs(context.Context, int) ([]gateway.LaneBacklog, error) {
 	return []gateway.LaneBacklog{{Lane: gateway.PriorityHigh, Waiting: 1, Oldest: f.began}}, nil
 }
 
+func (f *truth) WebhookBacklog(context.Context, int) (int, time.Time, error) {
+	return 7, f.began, nil
+}
+
 func (f *truth) SessionStates(context.Context) (map[gateway.SessionState]int, error) {
 	return nil, errAway
 }
@@ -73,7 +77,7 @@ func TestWhatCannotBeReadIsNotTold(t *testing.T) {
 	}
 	check(scrape(), []string{
 		"wapro_database_up 1\n", "wapro_redis_up 0\n", `wapro_queue_depth{lane="high"} 1`, `wapro_queue_oldest_seconds{lane="high"} 60`,
-		"wapro_leases_held 3\n", "wapro_sessions_orphaned 2\n", `wapro_disk_free_bytes{holds="media"}`,
+		"wapro_leases_held 3\n", "wapro_webhook_backlog 7\n", "wapro_webhook_oldest_seconds 60\n", "wapro_sessions_orphaned 2\n", `wapro_disk_free_bytes{holds="media"}`,
 	}, []string{"wapro_sessions{", `wapro_disk_free_bytes{holds="gone"}`})
 	hub.away = true
 	clock.Advance(9 * time.Second)

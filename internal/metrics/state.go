@@ -23,6 +23,8 @@ type Truth interface {
 	Ping(ctx context.Context) error
 	// Backlogs tells what waits by lane; of one tenant's lane no more than limit messages are counted.
 	Backlogs(ctx context.Context, limit int) ([]gateway.LaneBacklog, error)
+	// WebhookBacklog tells how many deliveries are to be made, of each endpoint no more than limit, and since when the oldest event waits; zero: none.
+	WebhookBacklog(ctx context.Context, limit int) (waiting int, oldest time.Time, err error)
 	SessionStates(ctx context.Context) (map[gateway.SessionState]int, error)
 	// Shares tells who holds how many sessions; an orphan is one that nobody has held for longer than patience.
 	Shares(ctx context.Context, patience time.Duration) (gateway.Shares, error)
@@ -60,7 +62,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 // descriptions are what state shows.
 type descriptions struct {
-	databaseUp, redisUp, depth, age, sessions, held, orphans, diskFree, diskSize *prometheus.Desc
+	databaseUp, redisUp, depth, age, hooks, hookAge, sessions, held, orphans, diskFree, diskSize *prometheus.Desc
 }
 
 func newDescriptions() descriptions {
@@ -69,6 +71,8 @@ func newDescriptions() descriptions {
 		redisUp:    describe("wapro_redis_up", "Whether Redis, or the embedded broker, answered."),
 		depth:      describe("wapro_queue_depth", "Messages of the whole hub that are not finished, by lane; of one tenant's lane 10000 at most are counted.", "lane"),
 		age:        describe("wapro_queue_oldest_seconds", "How long the oldest message of a lane has waited for its turn or its session; what is held, backing off or scheduled does not count.", "lane"),
+		hooks:      describe("wapro_webhook_backlog", "Deliveries of the whole hub that are still to be made to endpoints that are not disabled; of one endpoint 10000 at most are counted."),
+		hookAge:    describe("wapro_webhook_oldest_seconds", "How long ago the oldest event happened that is still to be delivered."),
 		sessions:   describe("wapro_sessions", "Sessions of the whole hub by state.", "state"),
 		held:       describe("wapro_leases_held", "Sessions that this process holds."),
 		orphans:    describe("wapro_sessions_orphaned", "Sessions of the whole hub that no worker has held for 30 s."),
@@ -80,7 +84,7 @@ func newDescriptions() descriptions {
 // Describe implements prometheus.Collector.
 func (s *state) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		s.databaseUp, s.redisUp, s.depth, s.age, s.sessions, s.held, s.orphans, s.diskFree, s.diskSize,
+		s.databaseUp, s.redisUp, s.depth, s.age, s.hooks, s.hookAge, s.sessions, s.held, s.orphans, s.diskFree, s.diskSize,
 	} {
 		to <- d
 	}
@@ -135,6 +139,14 @@ func (s *state) look(ctx context.Context, now time.Time) (shown []prometheus.Met
 			}
 			gauge(s.age, age, string(lane.Lane))
 		}
+	}
+	if waiting, oldest, err := s.Truth.WebhookBacklog(ctx, countLimit); err == nil {
+		gauge(s.hooks, float64(waiting))
+		age := 0.0
+		if !oldest.IsZero() {
+			age = max(0, now.Sub(oldest).Seconds())
+		}
+		gauge(s.hookAge, age)
 	}
 	if states, err := s.Truth.SessionStates(ctx); err == nil {
 		for _, state := range gateway.SessionStates() {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/wapro/hub/internal/gateway"
 )
@@ -59,6 +60,20 @@ func (s *Store) Backlogs(ctx context.Context, limit int) ([]gateway.LaneBacklog,
 		}
 	}
 	return list, nil
+}
+
+// WebhookBacklog tells how many deliveries are still to be made, of each endpoint no more than limit, and when the oldest event of these happened; zero: there
+// is none. Endpoints that are disabled do not count: nobody delivers to them.
+func (s *Store) WebhookBacklog(ctx context.Context, limit int) (waiting int, oldest time.Time, err error) {
+	var n, at sql.NullInt64
+	err = s.readRow(ctx, `SELECT SUM((SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = w.id LIMIT $1) few)),
+			MIN((SELECT e.at FROM webhook_deliveries d JOIN events e ON e.tenant_key = d.tenant_key AND e.pos = d.pos
+				WHERE d.endpoint_id = w.id ORDER BY d.pos LIMIT 1))
+		FROM webhook_endpoints w WHERE w.status <> 'disabled'`, limit).Scan(&n, &at)
+	if err != nil {
+		return 0, time.Time{}, s.wrap("count deliveries", err)
+	}
+	return int(n.Int64), fromMicros(at.Int64), nil
 }
 
 // Pools are the connection pools by what they are for: "main", and on SQLite, where one connection writes, "writer" and "readers".
