@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"runtime"
@@ -72,6 +73,16 @@ func TestEveryCauseHasItsOutcome(t *testing.T) {
 		{gateway.SendError{Cause: gateway.CauseMedia, Err: &fs.PathError{Op: "open", Err: fs.ErrPermission}}, retry(gateway.CodeStorage)},
 		{gateway.SendError{Cause: gateway.CauseMedia, Err: fmt.Errorf("read: %w", context.DeadlineExceeded)}, retry(gateway.CodeTimeout)},
 		{gateway.SendError{Cause: gateway.CauseMedia, Err: fmt.Errorf("read: %w", context.Canceled)}, wait},
+		{gateway.SendError{Cause: gateway.CauseFetch}, retry(gateway.CodeMediaURLFailed)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Server: 200, Err: errors.New("broke off")}, retry(gateway.CodeMediaURLFailed)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Server: 503}, retry(gateway.CodeMediaURLFailed)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Server: 429}, retry(gateway.CodeMediaURLFailed)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Server: 200, Err: gateway.Errorf(gateway.CodeMediaBusy, "busy")}, retry(gateway.CodeMediaURLFailed)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Server: 302}, failed(gateway.CodeMediaURLFailed)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Server: 404}, failed(gateway.CodeMediaURLFailed)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Server: 200, Err: gateway.Errorf(gateway.CodeMediaMismatch, "a page")}, failed(gateway.CodeMediaURLFailed)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Err: gateway.Errorf(gateway.CodeMediaURLRefused, "private")}, failed(gateway.CodeMediaURLRefused)},
+		{gateway.SendError{Cause: gateway.CauseFetch, Server: 200, Err: gateway.Errorf(gateway.CodeMediaTooLarge, "long")}, failed(gateway.CodeMediaTooLarge)},
 		{gateway.SendError{Cause: gateway.CauseGroup}, failed(gateway.CodeGroupForbidden)},
 		{gateway.SendError{Cause: gateway.CauseStore}, retry(gateway.CodeStorage)},
 		{gateway.SendError{Cause: gateway.CauseInternal, OnWire: true}, retry(gateway.CodeInternal)},

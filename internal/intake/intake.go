@@ -45,8 +45,8 @@ type Deps struct {
 	CheckURL func(raw string) error
 	// Admit refuses what is more than a tenant may have waiting, with an error that may be shown. nil: anything goes.
 	Admit func(ctx context.Context, tenant gateway.Tenant, n int) error
-	Clock    func() time.Time // default time.Now
-	Log      *slog.Logger     // default: discard
+	Clock func() time.Time // default time.Now
+	Log   *slog.Logger     // default: discard
 }
 
 // Intake accepts messages. Before the queue is stopped, Flush is called.
