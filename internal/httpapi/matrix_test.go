@@ -216,35 +216,33 @@ func dump(t *testing.T, database string) map[string]string {
 	must(t, err)
 	defer func() { must(t, db.Close()) }()
 	tables := map[string]string{}
-	rows, err := db.QueryContext(t.Context(), `SELECT name FROM sqlite_schema WHERE type = 'table'`)
-	must(t, err)
-	for rows.Next() {
-		var name string
-		must(t, rows.Scan(&name))
-		tables[name] = ""
-	}
-	must(t, rows.Err())
-	must(t, rows.Close())
-	for name := range tables {
-		rows, err := db.QueryContext(t.Context(), `SELECT * FROM "`+name+`"`)
-		must(t, err)
-		columns, err := rows.Columns()
-		must(t, err)
-		var lines []string
-		for rows.Next() {
-			values, into := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				into[i] = &values[i]
-			}
-			must(t, rows.Scan(into...))
-			lines = append(lines, fmt.Sprintf("%q", values))
-		}
-		must(t, rows.Err())
-		must(t, rows.Close())
-		slices.Sort(lines)
-		tables[name] = strings.Join(lines, "\n")
+	for _, name := range lines(t, db, `SELECT name FROM sqlite_schema WHERE type = 'table'`) {
+		name = strings.Trim(name, `[]"`)
+		rows := lines(t, db, `SELECT * FROM "`+name+`"`)
+		slices.Sort(rows)
+		tables[name] = strings.Join(rows, "\n")
 	}
 	return tables
+}
+
+// lines are the rows that a query finds, each as one text.
+func lines(t *testing.T, db *sql.DB, query string) (all []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query)
+	must(t, err)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	must(t, err)
+	for rows.Next() {
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		must(t, rows.Scan(into...))
+		all = append(all, fmt.Sprintf("%q", values))
+	}
+	must(t, rows.Err())
+	return all
 }
 
 func same(a, b map[string]string) bool { return different(a, b) == "" }

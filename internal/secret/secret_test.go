@@ -43,8 +43,11 @@ func TestASecretOpensOnlyWhereItWasSealed(t *testing.T) {
 			t.Errorf("opened as %q, %v", got, err)
 		}
 		for _, other := range []secret.Place{
-			{Table: "webhooks", Column: "secret", Row: "7/wh_2"}, {Table: "webhooks", Column: "old_secret", Row: "7/wh_1"},
-			{Table: "inbound", Column: "secret", Row: "7/wh_1"}, {Table: "webhook", Column: "ssecret", Row: "7/wh_1"}, {},
+			{Table: "webhooks", Column: "secret", Row: "7/wh_2"},
+			{Table: "webhooks", Column: "old_secret", Row: "7/wh_1"},
+			{Table: "inbound", Column: "secret", Row: "7/wh_1"},
+			{Table: "webhook", Column: "ssecret", Row: "7/wh_1"},
+			{},
 		} {
 			if _, err := b.Open(sealed, other); !errors.Is(err, secret.ErrUnreadable) {
 				t.Errorf("opens at %v: %v", other, err)

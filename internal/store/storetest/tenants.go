@@ -90,9 +90,10 @@ func testTenants(t *testing.T, open Opener) {
 	_, _, err = w.RotateKey(ctx, w.tenant.Key, "key-1", gateway.APIKey{ID: "key-3", Hash: gateway.HashKey("third")}, end)
 	wantCode(t, err, gateway.CodeNotFound)
 
-	limited, err := w.UpdateLimits(ctx, "algo", func(l *gateway.Limits) { l.RequestsPerSecond = 7 })
+	_, err = w.UpdateLimits(ctx, "algo", func(l *gateway.Limits) { l.RequestsPerSecond = 7 })
 	must(t, err)
-	if limited, err = w.UpdateLimits(ctx, "algo", func(l *gateway.Limits) { l.QueuedMessages = 9 }); err != nil || limited.Limits != (gateway.Limits{RequestsPerSecond: 7, QueuedMessages: 9}) {
+	limited, err := w.UpdateLimits(ctx, "algo", func(l *gateway.Limits) { l.QueuedMessages = 9 })
+	if err != nil || limited.Limits != (gateway.Limits{RequestsPerSecond: 7, QueuedMessages: 9}) {
 		t.Fatalf("limits %+v, %v", limited.Limits, err)
 	}
 	if again, err := w.Tenant(ctx, "algo"); err != nil || again.Limits != limited.Limits {
