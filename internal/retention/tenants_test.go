@@ -2,6 +2,7 @@ package retention_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,15 +18,20 @@ func (w *world) keep(r gateway.Retention) {
 	w.must(err)
 }
 
-// text accepts a text of a tenant; a bulk's when it names one.
-func (w *world) text(tenant gateway.Tenant, bulk string) string {
-	w.t.Helper()
+// message makes a text of a tenant that is not stored yet; a bulk's when it names one.
+func (w *world) message(tenant gateway.Tenant, bulk string) *gateway.Message {
 	w.made++
-	m := &gateway.Message{
+	return &gateway.Message{
 		ID: fmt.Sprint("message", w.made), TenantKey: tenant.Key, TenantID: tenant.ID, To: "4915550000001", Type: gateway.TypeText, Text: "what it says",
 		Priority: gateway.PriorityNormal, WhatsAppID: fmt.Sprint("3EB0", w.made), Status: gateway.StatusQueued, Phase: gateway.PhaseWaiting, BulkID: bulk,
 		CreatedAt: w.Now(), UpdatedAt: w.Now(),
 	}
+}
+
+// text accepts a message.
+func (w *world) text(tenant gateway.Tenant, bulk string) string {
+	w.t.Helper()
+	m := w.message(tenant, bulk)
 	w.must(w.store.Accept(w.t.Context(), []*gateway.Message{m}, nil))
 	return m.ID
 }
@@ -79,9 +85,13 @@ func TestTenantsKeepWhatTheyChose(t *testing.T) {
 		foreign := w.ended(other, "")
 		w.keep(gateway.Retention{Messages: 30, Text: 14})
 		ids := []string{w.ended(w.tenant, ""), w.text(w.tenant, ""), w.ended(w.tenant, "")}
-		for range 600 { // more than one step
-			w.ended(w.tenant, "")
+		many := make([]*gateway.Message, 600) // more than one step
+		for i := range many {
+			many[i] = w.message(w.tenant, "")
 		}
+		w.must(w.store.Accept(ctx, many, nil))
+		_, err = w.store.Writer().ExecContext(ctx, `UPDATE messages SET status = 'canceled', phase = '' WHERE status = 'queued' AND id <> '`+ids[1]+`'`)
+		w.must(err)
 		last := fmt.Sprint("message", w.made)
 		w.Advance(13 * day)
 		w.must(w.Round(ctx))
@@ -175,10 +185,11 @@ func TestEventsGoWithWhatTheyRepeat(t *testing.T) {
 			w.must(err)
 		}
 		exec(`INSERT INTO event_streams (tenant_key, since, heard_at, last_pos) VALUES (%d, 1, %d, 700)`, w.tenant.Key, w.Now().Add(1000*day).UnixMicro())
+		var rows []string
 		for pos := range 700 { // more than one step, one an hour
-			exec(`INSERT INTO events (tenant_key, pos, id, kind, subject, at, data) VALUES (%d, %d, 'e%d', 'message.sent', 'm', %d, '{}')`,
-				w.tenant.Key, pos+1, pos, w.Now().Add(time.Duration(pos)*time.Hour).UnixMicro())
+			rows = append(rows, fmt.Sprintf(`(%d, %d, 'e%d', 'message.sent', 'm', %d, '{}')`, w.tenant.Key, pos+1, pos, w.Now().Add(time.Duration(pos)*time.Hour).UnixMicro()))
 		}
+		exec(`INSERT INTO events (tenant_key, pos, id, kind, subject, at, data) VALUES %s`, strings.Join(rows, ", "))
 		left := func() (n int) {
 			w.t.Helper()
 			w.must(w.store.Writer().QueryRowContext(ctx, `SELECT COUNT(*) FROM events`).Scan(&n))
@@ -208,14 +219,16 @@ func TestReceivedMessagesGo(t *testing.T) {
 		ctx := w.t.Context()
 		other, err := w.store.CreateTenant(ctx, "other", "")
 		w.must(err)
+		var rows []string
 		for i := range 600 {
 			for _, key := range []int64{w.tenant.Key, other.Key} {
-				_, err := w.store.Writer().ExecContext(ctx, fmt.Sprintf(`INSERT INTO inbound_messages (id, tenant_key, stanza_id, chat, sender, sender_alt, number, push_name, type, body,
-					content, refers_to, refers_to_id, opt_out, at, received_at)
-					VALUES ('%d-%04d', %d, 's%d', 'c', 'c', '', '', '', 'text', 'hello', '', '', '', '', 1, %d)`, key, i, key, i, w.Now().Add(time.Duration(i)*time.Hour).UnixMicro()))
-				w.must(err)
+				rows = append(rows, fmt.Sprintf(`('%d-%04d', %d, 's%d', 'c', 'c', '', '', '', 'text', 'hello', '', '', '', '', 1, %d)`,
+					key, i, key, i, w.Now().Add(time.Duration(i)*time.Hour).UnixMicro()))
 			}
 		}
+		_, err = w.store.Writer().ExecContext(ctx, `INSERT INTO inbound_messages (id, tenant_key, stanza_id, chat, sender, sender_alt, number, push_name, type, body,
+			content, refers_to, refers_to_id, opt_out, at, received_at) VALUES `+strings.Join(rows, ", "))
+		w.must(err)
 		left := func(key int64) (n int) {
 			w.t.Helper()
 			w.must(w.store.Writer().QueryRowContext(ctx, fmt.Sprintf(`SELECT COUNT(*) FROM inbound_messages WHERE tenant_key = %d`, key)).Scan(&n))

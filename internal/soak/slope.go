@@ -21,11 +21,12 @@ type look struct {
 	name  string
 }
 
+// looks are generous to what goes up and down on a busy machine: what is kept of each message is thousands after half an hour.
 func looks() []look {
 	return []look{
-		{"heap after a collection", func(s sample) float64 { return s.heap }, 0.15, 4 << 20, 1 << 20, " MiB"},
-		{"goroutines", func(s sample) float64 { return s.goroutines }, 0.1, 15, 1, ""},
-		{"open files", func(s sample) float64 { return s.files }, 0.1, 10, 1, ""},
+		{"heap after a collection", func(s sample) float64 { return s.heap }, 0.15, 8 << 20, 1 << 20, " MiB"},
+		{"goroutines", func(s sample) float64 { return s.goroutines }, 0.1, 40, 1, ""},
+		{"open files", func(s sample) float64 { return s.files }, 0.1, 30, 1, ""},
 	}
 }
 

@@ -26,7 +26,7 @@ func TestALeakIsTold(t *testing.T) {
 		"shrinks":               {func(p float64) float64 { return 60 - 30*p }, true},
 		"fills up in the first": {func(p float64) float64 { return 20 + 40*min(1, 4*p) }, true},
 		"grows by a half":       {func(p float64) float64 { return 60 + 30*p }, false},
-		"grows slowly":          {func(p float64) float64 { return 60 + 18*p }, false},
+		"grows slowly":          {func(p float64) float64 { return 60 + 24*p }, false},
 	} {
 		if v := heap.judge(made(test.heap)); v.flat != test.flat {
 			t.Errorf("%s: %+v", name, v)
