@@ -93,7 +93,7 @@ func RunProgram(t testing.TB, program string, args []string, environ ...string) 
 	p.cmd = exec.Command(Binary(t, program), args...) //nolint:gosec,noctx // our own program; the test's end kills it
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LOG_FORMAT=json",
-		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "SIMULATOR_ADDR=127.0.0.1:0", "RATE_LIMIT=1000000",
+		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "SIMULATOR_ADDR=127.0.0.1:0", "RATE_LIMIT=1000000", "QUEUE_LIMIT=100000000",
 		"TMPDIR=/nonexistent", // the image has no folder for temporary files
 	}, environ...)
 	stdout, err := p.cmd.StdoutPipe()
