@@ -16,8 +16,13 @@ import (
 
 const headerAPIKey = "x-api-key"
 
-// maxCachedKeys bounds the cache; when it is full it starts anew.
-const maxCachedKeys = 4096
+const (
+	// maxCachedKeys bounds the cache, of keys that exist and of those that do not; when it is full it starts anew.
+	maxCachedKeys = 4096
+
+	// maxKeyLooks is how many keys that are not in the cache are looked up at a time.
+	maxKeyLooks = 8
+)
 
 // authenticate finds out who calls and whether the operation is theirs. For /api routes it returns the tenant.
 // A tenant's key learns of other tenants only that they are not its own: the answer and the work are the same whether
@@ -56,29 +61,33 @@ func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation)
 // caller is whose key the request carries, or who signed in where it comes from.
 func (s *Server) caller(ctx context.Context, r *http.Request) (*credential, error) {
 	if secret := r.Header.Get(headerAPIKey); secret != "" {
-		hash := gateway.HashKey(secret)
-		if s.failures == nil {
-			return s.credential(ctx, hash)
+		who, err := s.credential(ctx, gateway.HashKey(secret))
+		if s.failures == nil || err == nil || gateway.CodeOf(err) != gateway.CodeUnauthorized {
+			return who, err
 		}
-		if who := s.keys.get(hash); who != nil {
-			return who, nil
-		}
+		// Only now: an address is often that of many, and who knows a key is not to wait for who does not.
 		if wait := s.failures.Wait(r); wait > 0 {
 			return nil, &tooFast{wait, "too many keys that do not exist came from this address"}
 		}
-		who, err := s.credential(ctx, hash)
-		if err != nil && gateway.CodeOf(err) == gateway.CodeUnauthorized {
-			s.failures.Failed(r, secret)
-		}
-		return who, err
+		s.failures.Failed(r, secret)
+		return nil, err
 	}
 	return s.fromCookie(ctx, r)
 }
 
-// credential finds the live key with this hash.
+// credential finds the live key with this hash. Whoever sends made-up keys keeps no more than maxKeyLooks of the database's connections busy.
 func (s *Server) credential(ctx context.Context, hash [32]byte) (*credential, error) {
 	if who := s.keys.get(hash); who != nil {
 		return who, nil
+	}
+	if s.keys.isUnknown(hash) {
+		return nil, unknownKey()
+	}
+	select {
+	case s.keyLooks <- struct{}{}:
+		defer func() { <-s.keyLooks }()
+	case <-ctx.Done():
+		return nil, &gateway.Error{Code: gateway.CodeUnavailable, Message: "too many keys are looked up at the moment", Err: ctx.Err()}
 	}
 	age := s.keys.age()
 	found, err := s.store.KeysByPrefix(ctx, [8]byte(hash[:8]))
@@ -92,6 +101,7 @@ func (s *Server) credential(ctx context.Context, hash [32]byte) (*credential, er
 			return who, nil
 		}
 	}
+	s.keys.putUnknown(hash, age)
 	return nil, unknownKey()
 }
 
@@ -131,19 +141,20 @@ type credential struct {
 	until    time.Time
 }
 
-// keyCache spares the store a look at every request, of keys and of web sessions. Only what was found is kept, briefly; a revocation in this process
-// clears it, one in another process is noticed after the time to live.
+// keyCache spares the store a look at every request, of keys and of web sessions; of a key also that it does not exist. All is kept briefly; what
+// changes in this process clears it, what changes in another is noticed after the time to live.
 type keyCache struct {
 	ttl   time.Duration
 	clock func() time.Time
 
 	mu      sync.RWMutex
 	byHash  map[[32]byte]*credential
-	cleared int // how often; a look-up that began before a clearing is not kept
+	unknown map[[32]byte]time.Time // until when it is believed; apart, so that made-up keys drive out no others
+	cleared int                    // how often; a look-up that began before a clearing is not kept
 }
 
 func newKeyCache(ttl time.Duration, clock func() time.Time) *keyCache {
-	return &keyCache{ttl: ttl, clock: clock, byHash: map[[32]byte]*credential{}}
+	return &keyCache{ttl: ttl, clock: clock, byHash: map[[32]byte]*credential{}, unknown: map[[32]byte]time.Time{}}
 }
 
 func (k *keyCache) get(hash [32]byte) *credential {
@@ -178,6 +189,24 @@ func (k *keyCache) put(hash [32]byte, who *credential, age int) {
 	k.byHash[hash] = who
 }
 
+func (k *keyCache) isUnknown(hash [32]byte) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.clock().Before(k.unknown[hash])
+}
+
+func (k *keyCache) putUnknown(hash [32]byte, age int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cleared != age {
+		return
+	}
+	if len(k.unknown) >= maxCachedKeys {
+		clear(k.unknown)
+	}
+	k.unknown[hash] = k.clock().Add(k.ttl)
+}
+
 func (k *keyCache) tenant(who *credential) *gateway.Tenant {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -190,10 +219,11 @@ func (k *keyCache) own(who *credential, tenant gateway.Tenant) {
 	who.tenant = &tenant
 }
 
-// clear forgets everything: a key or a tenant is gone.
+// clear forgets everything: a key or a tenant came or is gone.
 func (k *keyCache) clear() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.byHash)
+	clear(k.unknown)
 	k.cleared++
 }

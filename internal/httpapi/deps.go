@@ -105,7 +105,7 @@ type Tenants interface {
 
 // Failures slows down who tries keys that do not exist.
 type Failures interface {
-	Wait(r *http.Request) time.Duration // before who sent r may try another key; 0: not at all
+	Wait(r *http.Request) time.Duration // before who sent r is told of another key that it does not exist; 0: not at all
 	Failed(r *http.Request, key string) // the same key counts once
 }
 

@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"encoding/binary"
 	"net/http"
+	"time"
 
 	"github.com/wapro/hub/internal/gateway"
 )
@@ -22,3 +24,14 @@ var (
 	WriteCursor    = writeCursor
 	IdempotencyKey = idempotencyKey
 )
+
+// UnknownKeysKept is how many are remembered after so many came.
+func UnknownKeysKept(came int) int {
+	cache := newKeyCache(time.Hour, time.Now)
+	for i := range came {
+		var hash [32]byte
+		binary.BigEndian.PutUint64(hash[:], uint64(i)) //nolint:gosec // not negative
+		cache.putUnknown(hash, cache.age())
+	}
+	return len(cache.unknown)
+}

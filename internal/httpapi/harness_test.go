@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -386,6 +387,12 @@ type faulty struct {
 	ids      int          // ids of its last call
 	ping     error
 	panics   bool
+	keyLooks atomic.Int64 // calls of KeysByPrefix
+}
+
+func (f *faulty) KeysByPrefix(ctx context.Context, prefix [8]byte) ([]gateway.APIKey, error) {
+	f.keyLooks.Add(1)
+	return f.Store.KeysByPrefix(ctx, prefix)
 }
 
 func (f *faulty) Accept(ctx context.Context, m []*gateway.Message, idem *gateway.IdempotencyCompletion) error {

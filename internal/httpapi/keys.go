@@ -60,6 +60,7 @@ func (s *Server) CreateKey(c echo.Context, id string, _ spec.CreateKeyParams) er
 		if err := s.store.CreateKey(ctx, key); err != nil {
 			return nil, wrap(err, "create the key")
 		}
+		s.keys.clear()
 		shown := spec.CreatedKey{Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt, Key: &secret}
 		a := jsonAnswer(http.StatusCreated, shown)
 		shown.Key = nil

@@ -77,9 +77,44 @@ func TestTryingKeysIsSlowedDown(t *testing.T) {
 	if after, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || after < 1 || after > 300 {
 		t.Errorf("Retry-After %q", got.header.Get("Retry-After"))
 	}
+	// Behind one address there are many: who knows a key is not kept out by who does not.
+	guess("203.0.113.7", h.newKey(h.algo)).want(http.StatusOK)
+	guess("203.0.113.7", h.adminKey).want(http.StatusOK)
+	guess("203.0.113.7", "wah_one-more").refused(http.StatusTooManyRequests, gateway.CodeRateLimited, "")
 	guess("203.0.113.8", h.key).want(http.StatusOK)
 	guess("203.0.113.9", "wah_a-neighbour").refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")
 	h.do(request{path: "/livez", key: "none", header: map[string]string{"X-Forwarded-For": "203.0.113.7"}}).want(http.StatusOK)
+}
+
+// TestNobodyIsLockedOutByTheFailuresOfOthers, from however many addresses they come.
+func TestNobodyIsLockedOutByTheFailuresOfOthers(t *testing.T) {
+	t.Parallel()
+	failures := throttle.New(time.Now, throttle.LocalNetworks())
+	h := newHub(t, func(s *settings) { s.failures = failures })
+	for i := range 8192 {
+		failures.Failed(&http.Request{RemoteAddr: "198." + strconv.Itoa(i>>16+18) + "." + strconv.Itoa(i>>8&255) + "." + strconv.Itoa(i&255) + ":1"}, strconv.Itoa(i))
+	}
+	fresh := map[string]string{"X-Forwarded-For": "203.0.113.7"}
+	h.do(request{path: "/api/algo/session", key: "wah_wrong", header: fresh}).refused(http.StatusTooManyRequests, gateway.CodeRateLimited, "")
+	h.do(request{path: "/api/algo/session", header: fresh}).want(http.StatusOK)
+	h.do(request{path: "/admin/tenants", key: h.adminKey, header: fresh}).want(http.StatusOK)
+}
+
+// TestAnUnknownKeyIsNotLookedUpEachTime: a program that was left with an old key keeps no database busy; what is remembered is bounded.
+func TestAnUnknownKeyIsNotLookedUpEachTime(t *testing.T) {
+	t.Parallel()
+	still := time.Now()
+	h := newHub(t, func(s *settings) { s.options.Clock = func() time.Time { return still } })
+	looks := h.fault.keyLooks.Load()
+	for range 50 {
+		h.do(request{path: "/api/algo/session", key: "wah_an-old-one"}).refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")
+	}
+	if n := h.fault.keyLooks.Load() - looks; n != 1 {
+		t.Errorf("it was looked up %d times", n)
+	}
+	if n := httpapi.UnknownKeysKept(10_000); n < 1 || n > 4096 {
+		t.Errorf("%d of 10000 are remembered", n)
+	}
 }
 
 // TestEveryAnswerOfTheAPIHasItsSafetyHeaders, refusals and what is not there among them.

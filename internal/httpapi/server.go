@@ -59,6 +59,7 @@ type Server struct {
 	echo     *echo.Echo
 	http     *http.Server
 	keys     *keyCache
+	keyLooks chan struct{} // one token per key that is looked up
 	waits    *waiters
 	streams  chan struct{} // one token per open stream
 	watched  watchedBulks  // by streams
@@ -83,6 +84,7 @@ func New(deps Deps) (*Server, error) {
 		log:      deps.Log, answered: deps.Answered, sessions: deps.WebSessions, failures: deps.Failures, rates: deps.Rates, sameOrigin: http.NewCrossOriginProtection(), opts: opts,
 		echo:     echo.New(),
 		keys:     newKeyCache(opts.KeyCacheTTL, opts.Clock),
+		keyLooks: make(chan struct{}, maxKeyLooks),
 		streams:  make(chan struct{}, opts.MaxStreams),
 		uploads:  make(chan struct{}, opts.MaxUploads),
 		stopping: make(chan struct{}),

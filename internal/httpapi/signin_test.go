@@ -33,7 +33,7 @@ func TestASessionMayDoWhatItsKeyMay(t *testing.T) {
 	h.do(request{path: "/api/other/session", key: "none", header: algo}).refused(http.StatusForbidden, gateway.CodeForbidden, "")
 	h.do(request{path: "/api/nobody/session", key: "none", header: algo}).refused(http.StatusForbidden, gateway.CodeForbidden, "")
 	h.do(request{path: "/api/algo/messages", key: "none", header: scoped}).want(http.StatusOK)
-	h.do(request{path: "/api/algo/message", key: "none", header: scoped, body: text}).refused(http.StatusForbidden, gateway.CodeForbidden, "")
+	h.do(request{path: "/api/algo/message", key: "none", header: scoped, body: text}).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
 	// A key in the header is what counts, also a wrong one.
 	h.do(request{path: "/admin/tenants", header: admin}).refused(http.StatusForbidden, gateway.CodeForbidden, "")
 	h.do(request{path: "/admin/tenants", key: "wah_guess", header: admin}).refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")

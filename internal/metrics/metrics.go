@@ -168,6 +168,11 @@ func (m *Metrics) Panicked() { m.panics.Inc() }
 
 // Request counts a request that was answered. route is a pattern of the router, never a path; "" when none matched.
 func (m *Metrics) Request(method, route string, status int, took time.Duration) {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "other" // the caller made it up
+	}
 	if route == "" {
 		method, route = "any", "none" // the caller chose both
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,15 +89,19 @@ func TestWhatCannotBeReadIsNotTold(t *testing.T) {
 	check(scrape(), []string{"wapro_database_up 0\n"}, []string{"wapro_queue_depth", "wapro_leases_held", "wapro_sessions_orphaned"})
 }
 
-// TestLabelsAreBounded: neither a path that nobody serves nor a kind of receipt that the server made up becomes a series.
+// TestLabelsAreBounded: neither a path that nobody serves nor a method that the caller made up nor a kind of receipt that the server made up becomes a series.
 func TestLabelsAreBounded(t *testing.T) {
 	t.Parallel()
 	m := metrics.New()
 	m.Request("MADEUP", "", http.StatusNotFound, time.Millisecond)
+	for i := range 100 {
+		m.Request("MADEUP"+strconv.Itoa(i), "/livez", http.StatusMethodNotAllowed, time.Millisecond)
+	}
 	m.Receipt("made up")
 	answer := httptest.NewRecorder()
 	m.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if text := answer.Body.String(); strings.Contains(strings.ToLower(text), "made") || !strings.Contains(text, `wapro_http_requests_total{method="any",route="none",status="404"} 1`) {
+	if text := answer.Body.String(); strings.Contains(strings.ToLower(text), "made") || !strings.Contains(text, `wapro_http_requests_total{method="any",route="none",status="404"} 1`) ||
+		!strings.Contains(text, `wapro_http_requests_total{method="other",route="/livez",status="405"} 100`) {
 		t.Error(text)
 	}
 }

@@ -21,8 +21,8 @@ const (
 	failuresOfTheRest = 100  // of all the others together
 )
 
-// Throttle counts keys that do not exist per address, in bounded memory. Keys are too long to be guessed; it keeps a leaked list of
-// them from being tried out, and the log and the database from being kept busy.
+// Throttle counts keys that do not exist per address, in bounded memory. Keys are too long to be guessed; it makes a program that was left with
+// old ones, or that tries them out, notice.
 type Throttle struct {
 	clock   func() time.Time
 	trusted []netip.Prefix // proxies whose X-Forwarded-For is believed
@@ -53,7 +53,8 @@ func New(clock func() time.Time, trusted []netip.Prefix) *Throttle {
 	return &Throttle{clock: clock, trusted: trusted, seed: maphash.MakeSeed(), addresses: map[string]*failures{}}
 }
 
-// Wait is how long who sent r has to wait before it may try another key; 0: not at all.
+// Wait is how long who sent r has to wait before it is told of another key that it does not exist; 0: not at all. It is asked only when a key is
+// unknown: behind one address there are many, and a key that exists opens always.
 func (t *Throttle) Wait(r *http.Request) time.Duration { return t.wait(t.addressOf(r)) }
 
 // Failed counts a key that does not exist. The same key counts once in a window, so that a program which was left with an old one does

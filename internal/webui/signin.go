@@ -50,16 +50,16 @@ func (v *visit) signIn() error {
 	refuse := func(status int, why string) error {
 		return v.renderStatus(status, "signin", view{Title: "Sign in", Nav: "signin", Data: signInView{Next: next, Refused: why}})
 	}
-	if wait := v.failures.Wait(v.r); wait > 0 {
-		seconds := int(wait.Seconds()) + 1
-		v.w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		return refuse(http.StatusTooManyRequests, fmt.Sprintf("Too many keys that do not exist came from your address. Try again in %d minutes.", (seconds+59)/60))
-	}
 	if key == "" {
 		return refuse(http.StatusUnprocessableEntity, "Enter a key.")
 	}
 	token, err := v.sessions.SignIn(v.r.Context(), key)
 	if gateway.CodeOf(err) == gateway.CodeUnauthorized && err != nil {
+		if wait := v.failures.Wait(v.r); wait > 0 {
+			seconds := int(wait.Seconds()) + 1
+			v.w.Header().Set("Retry-After", strconv.Itoa(seconds))
+			return refuse(http.StatusTooManyRequests, fmt.Sprintf("Too many keys that do not exist came from your address. Try again in %d minutes.", (seconds+59)/60))
+		}
 		v.failures.Failed(v.r, "")
 		return refuse(http.StatusUnauthorized, "There is no such key. Keys begin with wah_ unless somebody chose them; one that was revoked opens nothing.")
 	}

@@ -102,7 +102,7 @@ func TestOtherSitesCannotUseACookie(t *testing.T) {
 	}
 }
 
-// TestGuessingKeysIsSlowedDown: an address that failed ten times waits, and nobody else does.
+// TestGuessingKeysIsSlowedDown: an address that failed ten times waits, and nobody else does, nor who comes from there with a key that exists.
 func TestGuessingKeysIsSlowedDown(t *testing.T) {
 	t.Parallel()
 	_, admin := site(t)
@@ -122,5 +122,8 @@ func TestGuessingKeysIsSlowedDown(t *testing.T) {
 		if status := try(from, "wrong"); status != want {
 			t.Errorf("from %s: %d, want %d", from, status, want)
 		}
+	}
+	if status := try("2001:db8::1", adminKey); status != http.StatusOK { // of the page that it was sent to
+		t.Errorf("with a key that exists: %d", status)
 	}
 }
