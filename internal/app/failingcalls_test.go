@@ -95,11 +95,12 @@ func elsewhere() map[string]string {
 		pairs       = "asks whether another number was paired: until it is answered nothing is connected"
 		restricted  = "is asked under a restriction alone: until it is answered the message waits, and costs no attempt (internal/dispatch)"
 		fetches     = "is about a file that a message names by its URL: the attempt fails before anything is sent, and the next one fetches it (internal/fetch)"
+		receives    = "stores what a phone sent before WhatsApp is told that it arrived: it comes again until that succeeds (internal/session)"
 		asStranger  = "is asked under a restriction alone: who cannot be looked up waits for its end as a stranger (internal/dispatch)"
 	)
 	return map[string]string{
 		"Ping": reads, "Tenants": reads, "Keys": reads, "Messages": reads, "MessagesByID": reads, "Events": reads, "Depth": reads,
-		"Statuses": reads, "Workers": reads, "OptOut": reads, "OptOuts": reads, "Ahead": reads, "Stats": reads, "Notices": reads, "Listen": administers,
+		"Statuses": reads, "Workers": reads, "OptOut": reads, "OptOuts": reads, "Ahead": reads, "Stats": reads, "Notices": reads, "Listen": administers, "Inbound": reads, "Inbounds": reads, "ReceiveInbound": receives,
 		"CreateTenant": administers, "CreateKey": administers, "RevokeKey": administers, "RotateKey": administers, "UpdateLimits": administers, "KeepFetched": fetches, "FetchedFor": fetches, "AddCommand": administers, "TakeCommands": administers,
 		"AddOptOuts": administers, "RemoveOptOut": administers, "LastSeq": purges, "UpdateWaiting": purges, "Backlog": pairs,
 		"SetQueue": administers, "UpdateSettings": administers, "CancelQueued": purges,
