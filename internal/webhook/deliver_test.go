@@ -70,7 +70,7 @@ func must(t *testing.T, err error) {
 func (w *world) deliver() {
 	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{w.t}, nil))
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: patience}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: 20 * time.Second} // less than a turn, as in production
 	tickets := queue.NewWebhooks(w.redis, queue.WebhookOptions{Log: log, EnqueueTimeout: patience})
 	d := webhook.New(webhook.Deps{
 		Store: w.store, Queue: tickets, Secrets: plain{}, Client: client, Often: 20 * time.Millisecond, Seldom: 20 * time.Millisecond, Clock: w.clock.Now, Log: log,
@@ -224,11 +224,11 @@ func (r *receiver) until(what string, tick func(), done func() bool) {
 	}
 }
 
-// TestAnAbsentReceiverMissesNothing: while 2,000 events happen the receiver refuses all, for hours; then it gets every one of them, under one id and
+// TestAnAbsentReceiverMissesNothing: while 2,000 events happen (200 under the race detector) the receiver refuses all, for hours; then it gets every one of them, under one id and
 // with one body, those of each message in their order.
 func TestAnAbsentReceiverMissesNothing(t *testing.T) {
 	t.Parallel()
-	const messages = 500
+	const messages = manyMessages
 	w, r := newWorld(t), newReceiver(t)
 	kinds := []string{"message.sending", "message.sent", "message.delivered", "message.read"}
 	tenant, hook := w.tenant("algo", r.URL)
@@ -245,7 +245,14 @@ func TestAnAbsentReceiverMissesNothing(t *testing.T) {
 		return n
 	}
 	// It is left in peace: some at first, then one at a time.
-	r.until("attempts while it is down", func() { w.clock.Advance(6 * time.Minute) }, func() bool { return posts() >= 16 })
+	wake := func() { // when it rests, to the end of that and no further: days of failure would end it
+		now, err := w.store.Webhook(t.Context(), tenant.Key, hook.ID)
+		must(t, err)
+		if rest := now.RestUntil.Sub(w.clock.Now()); rest > 0 {
+			w.clock.Advance(rest)
+		}
+	}
+	r.until("attempts while it is down", wake, func() bool { return posts() >= 16 })
 	down, err := w.store.Webhook(t.Context(), tenant.Key, hook.ID)
 	must(t, err)
 	if down.Failures < 5 || down.RestUntil.IsZero() || down.Waiting != messages*len(kinds) || down.Status != gateway.WebhookEnabled {
@@ -258,7 +265,7 @@ func TestAnAbsentReceiverMissesNothing(t *testing.T) {
 		must(t, err)
 		return up
 	}
-	r.until("all events", func() { w.clock.Advance(time.Minute) }, func() bool { return r.taken() == messages*len(kinds) })
+	r.until("all events", wake, func() bool { return r.taken() == messages*len(kinds) })
 	r.until("that it is recorded", nil, func() bool { return waiting().Waiting == 0 })
 	if up := waiting(); up.Failures != 0 || !up.FailingSince.IsZero() || !up.RestUntil.IsZero() {
 		t.Errorf("afterwards the webhook is %+v", up)
@@ -293,12 +300,18 @@ func TestAHangingWebhookHoldsUpNobody(t *testing.T) {
 	hang := make(chan struct{})
 	var mu sync.Mutex
 	hanging, most := 0, 0
-	bad.answers(func(http.ResponseWriter, *http.Request) {
+	bad.answers(func(_ http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		hanging++
 		most = max(most, hanging)
 		mu.Unlock()
-		<-hang
+		select {
+		case <-hang:
+		case <-r.Context().Done():
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		hanging--
 	})
 	slow, _ := w.tenant("slow", bad.URL)
 	for i := range gateway.MaxWebhooks - 1 {
@@ -309,7 +322,7 @@ func TestAHangingWebhookHoldsUpNobody(t *testing.T) {
 	w.deliver()
 	t.Cleanup(func() { close(hang) }) // before the deliverer is stopped
 	w.happen(slow, messages, "message.sent", "message.delivered")
-	count := func() int { mu.Lock(); defer mu.Unlock(); return hanging }
+	count := func() int { mu.Lock(); defer mu.Unlock(); return most }
 	bad.until("that it hangs", nil, func() bool { return count() >= 8 })
 	for i := range others {
 		tenant, _ := w.tenant(fmt.Sprint("other-", i), good.URL)
@@ -318,7 +331,7 @@ func TestAHangingWebhookHoldsUpNobody(t *testing.T) {
 	good.until("the others' events", nil, func() bool { return good.taken() == others*messages*2 })
 	mu.Lock()
 	defer mu.Unlock()
-	if most > 5*8 {
+	if most > 2*5*8 { // a post that was given up may be seen to end later than the next begins
 		t.Errorf("%d posts of one tenant at a time", most)
 	}
 }
