@@ -83,3 +83,97 @@ func TestWhatPeopleWriteIsReceivedOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatWhatsAppIsAsked: numbers, groups and the files of inbound messages are asked for through the session, wherever its owner is; what is known is not
+// asked again.
+func TestWhatWhatsAppIsAsked(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		var numbers struct {
+			Data []struct {
+				Number, JID string
+				OnWhatsApp  bool
+			}
+		}
+		check := object{"numbers": []string{"+91 98765 43210", "12025550101", "919876543210"}}
+		for range 2 {
+			w.API.JSON(t, http.MethodPost, "/api/algo/numbers/check", check, http.StatusOK, &numbers)
+			if n := numbers.Data; len(n) != 2 || !n[0].OnWhatsApp || n[0].JID != "919876543210@s.whatsapp.net" || n[1].OnWhatsApp || n[1].JID != "" {
+				t.Fatalf("numbers %+v", n)
+			}
+		}
+		jid := w.CreateGroup("919876500011", testkit.OwnNumber, "919876500012")
+		var groups struct {
+			Data []struct {
+				JID, Name    string
+				Participants int
+			}
+		}
+		w.API.JSON(t, http.MethodGet, "/api/algo/groups", nil, http.StatusOK, &groups)
+		if g := groups.Data; len(g) != 1 || g[0].JID != jid || g[0].Name != "a group" || g[0].Participants != 3 {
+			t.Errorf("groups %+v", g)
+		}
+
+		w.SendFrom(recipient, object{"to": testkit.OwnNumber, "media": object{"mimetype": "text/html", "filename": "a b.html", "data": []byte("<script>")}})
+		got := awaitInbound(t, w.API, 1)
+		for range 2 { // fetched, then from the hub's own
+			status, header, body := w.API.Do(t, http.MethodGet, "/api/algo/inbound/"+got[0].ID+"/media", nil)
+			if status != http.StatusOK || string(body) != "<script>" || header.Get("Content-Type") != "text/html" ||
+				header.Get("Content-Disposition") != `attachment; filename="a b.html"` || header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("the file: %d %q %v", status, body, header)
+			}
+		}
+
+		w.API.JSON(t, http.MethodPost, "/api/algo/session/logout", nil, http.StatusAccepted, nil)
+		w.API.AwaitSession(t, "algo", "unpaired")
+		w.API.JSON(t, http.MethodPost, "/api/algo/numbers/check", check, http.StatusOK, &numbers)
+		var problem struct{ Code string }
+		w.API.JSON(t, http.MethodGet, "/api/algo/numbers/919876500099", nil, http.StatusConflict, &problem)
+		if problem.Code != "session_offline" {
+			t.Errorf("without a session: %q", problem.Code)
+		}
+	})
+}
+
+// TestKillsLoseNothingThatIsReceived kills the hub with SIGKILL twenty times in the middle of what phones send: each message is there once.
+func TestKillsLoseNothingThatIsReceived(t *testing.T) {
+	t.Parallel()
+	const rounds, messages = 20, 30
+	world := testkit.StartProcesses(t)
+	world.Pair(t, "algo", testkit.OwnNumber)
+	received := func() map[string]int {
+		texts := map[string]int{}
+		for cursor := ""; ; {
+			var page struct {
+				Data       []inboundMessage
+				NextCursor string
+			}
+			world.Admin.JSON(t, http.MethodGet, "/api/algo/inbound?limit=200"+cursor, nil, http.StatusOK, &page)
+			for _, m := range page.Data {
+				texts[m.Message]++
+			}
+			if cursor = "&cursor=" + page.NextCursor; page.NextCursor == "" {
+				return texts
+			}
+		}
+	}
+	for round := range rounds {
+		before := round * messages
+		for i := range messages {
+			world.SendFrom(recipient, object{"to": testkit.OwnNumber, "text": fmt.Sprintf("message %03d", before+i)})
+		}
+		if round%2 == 0 { // in the middle of them; else whenever they come
+			testkit.Eventually(t, 90*time.Second, func() (bool, string) { return len(received()) > before, "nothing comes" })
+		}
+		world.RestartHub(t, (*testkit.Process).Kill)
+	}
+	testkit.Eventually(t, 2*time.Minute, func() (bool, string) {
+		n := len(received())
+		return n >= rounds*messages, fmt.Sprintf("%d of %d were received", n, rounds*messages)
+	})
+	for text, n := range received() {
+		if n != 1 {
+			t.Errorf("%q is there %d times", text, n)
+		}
+	}
+}

@@ -22,6 +22,7 @@ type Database interface {
 	relay.Store
 	session.Store
 	session.Inbound
+	Questions
 	dispatch.Contacts
 	dispatch.Paces
 	fetch.Store

@@ -64,6 +64,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 		Lanes:          lanes{h, w},
 		Receipts:       meteredReceipts{h.ledger, h.metrics},
 		Inbound:        sealed{h.database, h.secrets},
+		Queries:        newAnswers(h),
 		Instance:       h.instance,
 		Host:           host,
 		PID:            os.Getpid(),

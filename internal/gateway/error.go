@@ -22,6 +22,7 @@ const (
 	CodeMediaMismatch      Code = "media_type_mismatch"  // the bytes are not what mimetype says
 	CodeMediaURLRefused    Code = "media_url_refused"    // media.url is no address that the hub calls
 	CodeMediaTooLarge      Code = "media_too_large"      // over MaxMediaBytes
+	CodeMediaExpired       Code = "media_expired"        // WhatsApp has deleted the file of an inbound message
 	CodeMediaBusy          Code = "media_busy"           // too many media bytes in flight
 	CodeBodyTooLarge       Code = "body_too_large"       // the request body is over its limit
 	CodeUnsupportedType    Code = "unsupported_media"    // Content-Type is not application/json

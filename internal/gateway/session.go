@@ -181,6 +181,7 @@ const (
 	CommandLogout  CommandKind = "logout"
 	CommandQueue   CommandKind = "queue"  // see whether the queue is paused or held
 	CommandPacing  CommandKind = "pacing" // go by the pacing that the tenant has now
+	CommandQuery   CommandKind = "query"  // answer Query
 )
 
 // Command is one request to the owner of a session, kept in SQL until it is carried out.
@@ -189,5 +190,6 @@ type Command struct {
 	TenantKey int64
 	Kind      CommandKind
 	Phone     string // with CommandConnect: pair by a code that this phone enters, E.164 digits; empty: by QR code
+	Query     string // with CommandQuery: its id
 	CreatedAt time.Time
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -64,6 +65,7 @@ type Store interface {
 	OptOuts
 	Notices
 	Inbound
+	Questions
 }
 
 // Intake accepts messages. When it returns without an error the message is committed, and with it the answer of the
@@ -96,6 +98,8 @@ type Media interface {
 	PutBase64(ctx context.Context, r io.Reader) (gateway.Blob, error)
 	// Put is PutBase64 for bytes as they are.
 	Put(ctx context.Context, r io.Reader) (gateway.Blob, error)
+	// Open opens a stored file, which is what sha256 says; gateway.CodeMediaLost.
+	Open(ctx context.Context, sha256 string) (*os.File, error)
 }
 
 // Tenants removes a tenant from everywhere: its session, its queues, its rows.

@@ -49,8 +49,10 @@ func statusOf(code gateway.Code) (status int, ok bool) {
 	case gateway.CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed, true
 	case gateway.CodeTenantExists, gateway.CodeConflict, gateway.CodeNotPairing, gateway.CodeAlreadyPaired,
-		gateway.CodeNotCancelable, gateway.CodeNotRetryable, gateway.CodeTargetNotSent, gateway.CodeWindowClosed, gateway.CodeIdempotencyBusy, gateway.CodeMediaLost:
+		gateway.CodeNotCancelable, gateway.CodeNotRetryable, gateway.CodeTargetNotSent, gateway.CodeWindowClosed, gateway.CodeSessionOffline, gateway.CodeIdempotencyBusy, gateway.CodeMediaLost:
 		return http.StatusConflict, true
+	case gateway.CodeMediaExpired:
+		return http.StatusGone, true
 	case gateway.CodeNoPairingCode:
 		return http.StatusBadGateway, true
 	case gateway.CodeRateLimited, gateway.CodeQueueFull:

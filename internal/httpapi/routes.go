@@ -117,6 +117,8 @@ func (s *Server) guard(op operation) echo.MiddlewareFunc {
 		limit = mediaTime
 	case "getMessage":
 		limit = maxWait + s.opts.RequestTime
+	case "getInboundMedia":
+		limit = gateway.MediaPatience + mediaTime
 	case "purgeQueue":
 		limit = purgeTime
 	case "connectSession":

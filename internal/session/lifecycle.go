@@ -50,9 +50,25 @@ func (a *actor) obey(ctx context.Context, c gateway.Command) {
 		a.save(ctx) // which reads what the API wrote
 	case gateway.CommandPacing:
 		a.reconsider()
+	case gateway.CommandQuery:
+		a.answer(c.Query)
 	default:
 		a.log.Warn("unknown command", "command", string(c.Kind))
 	}
+}
+
+// answer has a question answered beside the actor, by the client that is online, if there is one.
+func (a *actor) answer(query string) {
+	if a.s.deps.Queries == nil {
+		return
+	}
+	ctx, client := a.ctx, Client(nil)
+	if l := a.live.Load(); l != nil {
+		ctx, client = l.ctx, l.client
+	}
+	a.s.tasks.Go(func() {
+		a.contained(func() { a.s.deps.Queries.Answer(ctx, client, a.fence.TenantKey, query) })
+	})
 }
 
 // connectByCommand pairs a session without a number: by a code that phone enters, by QR codes when phone is empty. A pairing in

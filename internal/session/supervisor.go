@@ -74,6 +74,11 @@ type Inbound interface {
 	ReceiveInbound(ctx context.Context, m *gateway.Inbound) error
 }
 
+// Queries answers what WhatsApp is asked on behalf of a tenant. client is nil when the session is not online; ctx ends with it.
+type Queries interface {
+	Answer(ctx context.Context, client Client, tenantKey int64, query string)
+}
+
 // Deps are what a Supervisor needs. Zero values of the optional ones mean the defaults.
 type Deps struct {
 	Store    Store
@@ -81,6 +86,7 @@ type Deps struct {
 	Lanes    Lanes
 	Receipts Receipts
 	Inbound  Inbound
+	Queries  Queries
 	Instance string // names this process as an owner of leases
 	Host     string // this and PID tell people which process that is
 	PID      int

@@ -191,8 +191,8 @@ func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*
 // CodeNotFound when there is no such tenant.
 func (s *Store) AddCommand(ctx context.Context, c gateway.Command) error {
 	return s.write(ctx, "add command", func(t *tx) error {
-		n, err := t.exec(s.d.sql(`INSERT INTO commands (tenant_key, kind, phone, created_at)
-			SELECT tenant_key, $1, $2, $3 FROM sessions WHERE tenant_key = $4 {share}`), c.Kind, c.Phone, micros(s.now()), c.TenantKey)
+		n, err := t.exec(s.d.sql(`INSERT INTO commands (tenant_key, kind, phone, query, created_at)
+			SELECT tenant_key, $1, $2, $3, CAST($4 AS BIGINT) FROM sessions WHERE tenant_key = $5 {share}`), c.Kind, c.Phone, c.Query, micros(s.now()), c.TenantKey)
 		if err == nil && n == 0 {
 			return gateway.Errorf(gateway.CodeNotFound, "there is no such session")
 		}
@@ -216,7 +216,7 @@ func (s *Store) TakeCommands(ctx context.Context, owner string) ([]gateway.Comma
 	err = s.write(ctx, "take commands", func(t *tx) error {
 		rows, err := t.query(s.d.sql(`DELETE FROM commands WHERE tenant_key IN (
 			SELECT tenant_key FROM sessions WHERE owner = $1 AND lease_until > {now})
-			RETURNING id, tenant_key, kind, phone, created_at`), owner)
+			RETURNING id, tenant_key, kind, phone, query, created_at`), owner)
 		taken, err = all(rows, err, scanCommand)
 		return err
 	})
@@ -229,7 +229,7 @@ func (s *Store) TakeCommands(ctx context.Context, owner string) ([]gateway.Comma
 
 func scanCommand(row scanner) (c gateway.Command, err error) {
 	var created int64
-	err = row.Scan(&c.ID, &c.TenantKey, &c.Kind, &c.Phone, &created)
+	err = row.Scan(&c.ID, &c.TenantKey, &c.Kind, &c.Phone, &c.Query, &created)
 	c.CreatedAt = fromMicros(created)
 	return c, err
 }

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -212,5 +216,44 @@ func TestGroupsTellWhoWroteAndOwnMessagesAreNotReceived(t *testing.T) {
 	got, _ = l.awaitKind(gateway.ClientMessage, next)
 	if m := got.Inbound; m.Text != "an answer" || m.Number() != bob || m.RefersTo != first {
 		t.Errorf("received %+v", m)
+	}
+}
+
+// TestFilesAreFetchedWhileWhatsAppHasThem, within their bound.
+func TestFilesAreFetchedWhileWhatsAppHasThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	content := []byte("a document")
+	if _, err := w.sim.Send(w.ctx(), bob, hubNumber, wasim.Outgoing{Media: &wasim.OutgoingMedia{Mimetype: "application/pdf", Data: content}}); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := l.awaitKind(gateway.ClientMessage, 0)
+	fetch := func() ([]byte, error) {
+		file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if err := l.Download(w.ctx(), got.Inbound.Type, got.Inbound.Media, file); err != nil {
+			return nil, err
+		}
+		return os.ReadFile(file.Name())
+	}
+	if have, err := fetch(); err != nil || string(have) != string(content) {
+		t.Errorf("fetched %q, %v", have, err)
+	}
+	w.sim.ForgetMedia()
+	if _, err := fetch(); !errors.Is(err, &gateway.Error{Code: gateway.CodeMediaExpired}) {
+		t.Errorf("of a file that is gone: %v", err)
+	}
+	l.Disconnect()
+	_, err := fetch()
+	l.failed(err, gateway.SendError{Cause: gateway.CauseOffline})
+
+	bounded := &boundedFile{}
+	bounded.written = gateway.MaxMediaBytes + sealedOverhead
+	if _, err := io.Copy(bounded, strings.NewReader("x")); !errors.Is(err, errFileTooLarge) {
+		t.Errorf("beyond the bound: %v", err)
 	}
 }

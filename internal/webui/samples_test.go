@@ -204,6 +204,28 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 		admin.AwaitStatus(t, "algo", id, "read")
 		return id
 	}
+	receivedID := func(file string) string { // of a message that a phone sends now
+		message := map[string]any{"to": "15550009999", "text": "from a phone"}
+		if file != "" {
+			message["media"] = map[string]any{"mimetype": "image/png", "data": []byte(file)}
+		}
+		var sent struct{ ID string }
+		admin.JSON(t, http.MethodPost, "/sandbox/phones/919000000007/messages", message, http.StatusCreated, &sent)
+		id := ""
+		testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+			var list struct {
+				Data []struct{ ID, WhatsAppID string }
+			}
+			admin.JSON(t, http.MethodGet, "/api/algo/inbound?limit=200", nil, http.StatusOK, &list)
+			for _, m := range list.Data {
+				if m.WhatsAppID == sent.ID {
+					id = m.ID
+				}
+			}
+			return id != "", "what a phone sent is not received"
+		})
+		return id
+	}
 	waiting := func(id string) string { return admin.Send(t, id, "919000000001", "waits for a session").ID }
 	newBulk := func(id string, recipients ...string) string {
 		var list []map[string]string
@@ -233,14 +255,19 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 			admin.JSON(t, http.MethodPost, "/api/"+idle+"/messages/"+id+"/cancel", nil, http.StatusOK, nil)
 			return idle, id
 		},
-		"editMessage":    func() (string, string) { return "algo", delivered() },
-		"revokeMessage":  func() (string, string) { return "algo", delivered() },
-		"connectSession": func() (string, string) { return tenant(), "" },
-		"getSessionQr":   func() (string, string) { id := tenant(); admin.PairingCode(t, id); return id, "" },
-		"pairPhone":      func() (string, string) { id := tenant(); admin.PairingCode(t, id); return id, "" },
-		"retryBulk":      func() (string, string) { return "algo", failed },
-		"createTenant":   func() (string, string) { tenants++; return "snippet-" + strconv.Itoa(tenants), "" },
-		"deleteTenant":   func() (string, string) { return tenant(), "" },
+		"editMessage":     func() (string, string) { return "algo", delivered() },
+		"revokeMessage":   func() (string, string) { return "algo", delivered() },
+		"getNumber":       func() (string, string) { return "algo", "" },
+		"checkNumbers":    func() (string, string) { return "algo", "" },
+		"listGroups":      func() (string, string) { return "algo", "" },
+		"getInbound":      func() (string, string) { return "algo", receivedID("") },
+		"getInboundMedia": func() (string, string) { return "algo", receivedID("a file") },
+		"connectSession":  func() (string, string) { return tenant(), "" },
+		"getSessionQr":    func() (string, string) { id := tenant(); admin.PairingCode(t, id); return id, "" },
+		"pairPhone":       func() (string, string) { id := tenant(); admin.PairingCode(t, id); return id, "" },
+		"retryBulk":       func() (string, string) { return "algo", failed },
+		"createTenant":    func() (string, string) { tenants++; return "snippet-" + strconv.Itoa(tenants), "" },
+		"deleteTenant":    func() (string, string) { return tenant(), "" },
 		"deleteKey": func() (string, string) {
 			var key struct{ ID string }
 			admin.JSON(t, http.MethodPost, "/admin/tenants/"+idle+"/keys", nil, http.StatusCreated, &key)

@@ -770,6 +770,11 @@ type Failure struct {
 	Retryable bool `json:"retryable"`
 }
 
+// GroupList defines model for GroupList.
+type GroupList struct {
+	Data []JoinedGroup `json:"data"`
+}
+
 // Health defines model for Health.
 type Health struct {
 	Status HealthStatus `json:"status"`
@@ -895,6 +900,18 @@ type InvalidRecipient struct {
 
 	// To As it was given.
 	To string `json:"to"`
+}
+
+// JoinedGroup defines model for JoinedGroup.
+type JoinedGroup struct {
+	// Jid As to, a message goes to the group.
+	Jid          string    `json:"jid"`
+	Name         string    `json:"name"`
+	Participants int       `json:"participants"`
+	CreatedAt    time.Time `json:"createdAt"`
+
+	// AdminsOnly Only admins can write.
+	AdminsOnly bool `json:"adminsOnly"`
 }
 
 // Key defines model for Key.
@@ -1080,6 +1097,28 @@ type MessageType string
 
 // NothingRequest defines model for NothingRequest.
 type NothingRequest = map[string]interface{}
+
+// Number defines model for Number.
+type Number struct {
+	// Number E.164 digits.
+	Number     string `json:"number"`
+	OnWhatsApp bool   `json:"onWhatsApp"`
+
+	// Jid What WhatsApp calls it; where a country's numbers have two forms it may be the other one.
+	Jid       *string   `json:"jid"`
+	CheckedAt time.Time `json:"checkedAt"`
+}
+
+// NumberList defines model for NumberList.
+type NumberList struct {
+	Data []Number `json:"data"`
+}
+
+// NumbersRequest defines model for NumbersRequest.
+type NumbersRequest struct {
+	// Numbers Each with its country code.
+	Numbers []string `json:"numbers"`
+}
 
 // OptOut defines model for OptOut.
 type OptOut struct {
@@ -1853,6 +1892,12 @@ type RevokeMessageParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// CheckNumbersParams defines parameters for CheckNumbers.
+type CheckNumbersParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListOptOutsParams defines parameters for ListOptOuts.
 type ListOptOutsParams struct {
 	// Cursor nextCursor of the page before
@@ -2003,6 +2048,9 @@ type RetryMessageJSONRequestBody = RetryRequest
 // RevokeMessageJSONRequestBody defines body for RevokeMessage for application/json ContentType.
 type RevokeMessageJSONRequestBody = RevokeRequest
 
+// CheckNumbersJSONRequestBody defines body for CheckNumbers for application/json ContentType.
+type CheckNumbersJSONRequestBody = NumbersRequest
+
 // AddOptOutsJSONRequestBody defines body for AddOptOuts for application/json ContentType.
 type AddOptOutsJSONRequestBody = OptOutRequest
 
@@ -2095,12 +2143,18 @@ type ServerInterface interface {
 	// ListEvents What has happened, to be pulled or streamed instead of posted.
 	// (GET /api/{tenantId}/events)
 	ListEvents(ctx echo.Context, tenantId TenantId, params ListEventsParams) error
+	// ListJoinedGroups The groups that the number is in.
+	// (GET /api/{tenantId}/groups)
+	ListJoinedGroups(ctx echo.Context, tenantId TenantId) error
 	// ListInbound List received messages, newest first.
 	// (GET /api/{tenantId}/inbound)
 	ListInbound(ctx echo.Context, tenantId TenantId, params ListInboundParams) error
 	// GetInbound One received message.
 	// (GET /api/{tenantId}/inbound/{id})
 	GetInbound(ctx echo.Context, tenantId TenantId, id string) error
+	// GetInboundMedia The file of a received message.
+	// (GET /api/{tenantId}/inbound/{id}/media)
+	GetInboundMedia(ctx echo.Context, tenantId TenantId, id string) error
 	// PostMedia Send an image, a video, audio or any document.
 	// (POST /api/{tenantId}/media)
 	PostMedia(ctx echo.Context, tenantId TenantId, params PostMediaParams) error
@@ -2131,6 +2185,12 @@ type ServerInterface interface {
 	// RevokeMessage Delete a message that was sent, for everyone.
 	// (POST /api/{tenantId}/messages/{id}/revoke)
 	RevokeMessage(ctx echo.Context, tenantId TenantId, id MessageId, params RevokeMessageParams) error
+	// CheckNumbers Which numbers are on WhatsApp.
+	// (POST /api/{tenantId}/numbers/check)
+	CheckNumbers(ctx echo.Context, tenantId TenantId, params CheckNumbersParams) error
+	// GetNumber Whether one number is on WhatsApp.
+	// (GET /api/{tenantId}/numbers/{number})
+	GetNumber(ctx echo.Context, tenantId TenantId, number string) error
 	// ListOptOuts Who gets no bulk messages of the tenant, in the order of their numbers.
 	// (GET /api/{tenantId}/opt-outs)
 	ListOptOuts(ctx echo.Context, tenantId TenantId, params ListOptOutsParams) error
@@ -2821,6 +2881,22 @@ func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
 	return err
 }
 
+// ListJoinedGroups converts echo context to params.
+func (w *ServerInterfaceWrapper) ListJoinedGroups(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListJoinedGroups(ctx, tenantId)
+	return err
+}
+
 // ListInbound converts echo context to params.
 func (w *ServerInterfaceWrapper) ListInbound(ctx echo.Context) error {
 	var err error
@@ -2909,6 +2985,30 @@ func (w *ServerInterfaceWrapper) GetInbound(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetInbound(ctx, tenantId, id)
+	return err
+}
+
+// GetInboundMedia converts echo context to params.
+func (w *ServerInterfaceWrapper) GetInboundMedia(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetInboundMedia(ctx, tenantId, id)
 	return err
 }
 
@@ -3338,6 +3438,66 @@ func (w *ServerInterfaceWrapper) RevokeMessage(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.RevokeMessage(ctx, tenantId, id, params)
+	return err
+}
+
+// CheckNumbers converts echo context to params.
+func (w *ServerInterfaceWrapper) CheckNumbers(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CheckNumbersParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CheckNumbers(ctx, tenantId, params)
+	return err
+}
+
+// GetNumber converts echo context to params.
+func (w *ServerInterfaceWrapper) GetNumber(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// ------------- Path parameter "number" -------------
+	var number string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "number", ctx.Param("number"), &number, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter number: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetNumber(ctx, tenantId, number)
 	return err
 }
 
@@ -4174,6 +4334,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/:tenantId/messages/:id/revoke", wrapper.RevokeMessage, options.OperationMiddlewares["revokeMessage"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/inbound", wrapper.ListInbound, options.OperationMiddlewares["listInbound"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/inbound/:id", wrapper.GetInbound, options.OperationMiddlewares["getInbound"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/inbound/:id/media", wrapper.GetInboundMedia, options.OperationMiddlewares["getInboundMedia"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/numbers/check", wrapper.CheckNumbers, options.OperationMiddlewares["checkNumbers"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/numbers/:number", wrapper.GetNumber, options.OperationMiddlewares["getNumber"]...)
+	router.GET(options.BaseURL+"/api/:tenantId/groups", wrapper.ListJoinedGroups, options.OperationMiddlewares["listJoinedGroups"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/stats", wrapper.GetStats, options.OperationMiddlewares["getStats"]...)
 	router.GET(options.BaseURL+"/api/:tenantId/session", wrapper.GetSession, options.OperationMiddlewares["getSession"]...)
 	router.POST(options.BaseURL+"/api/:tenantId/session/connect", wrapper.ConnectSession, options.OperationMiddlewares["connectSession"]...)
