@@ -163,7 +163,10 @@ func TestKillsLoseNothingThatIsReceived(t *testing.T) {
 			world.SendFrom(recipient, object{"to": testkit.OwnNumber, "text": fmt.Sprintf("message %03d", before+i)})
 		}
 		if round%2 == 0 { // in the middle of them; else whenever they come
-			testkit.Eventually(t, 90*time.Second, func() (bool, string) { return len(received()) > before, "nothing comes" })
+			testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+				n := len(received())
+				return n > before, fmt.Sprintf("round %d: %d of %d", round, n, before)
+			})
 		}
 		world.RestartHub(t, (*testkit.Process).Kill)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	maxList = 200 // messages in one page
+	maxList = 201 // messages in one page, and one more that tells whether there is another
 	maxIDs  = 512 // ids asked for in one statement
 )
 
