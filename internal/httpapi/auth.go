@@ -34,6 +34,7 @@ func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation)
 	}
 	isAdmin := who.key.TenantKey == 0
 	callOf(c).admin = isAdmin
+	callOf(c).manages = isAdmin || len(who.key.Scopes) == 0 || slices.Contains(who.key.Scopes, "manage")
 	if op.Access == accessAdmin {
 		if !isAdmin {
 			return gateway.Tenant{}, gateway.Errorf(gateway.CodeForbidden, "this needs the admin key")

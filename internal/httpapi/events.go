@@ -23,6 +23,8 @@ type Notices interface {
 	Listen(ctx context.Context, tenantKey int64) (last int64, err error)
 	// Notices reads those behind a place, oldest first, that one of filters names; none of them name all.
 	Notices(ctx context.Context, tenantKey, after int64, filters []string, limit int) ([]gateway.Notice, error)
+	// OldestNotice is the place of the first that is kept; 0: none is.
+	OldestNotice(ctx context.Context, tenantKey int64) (pos int64, err error)
 }
 
 // ListEvents answers with a page of what has happened, or streams what does.
@@ -57,20 +59,67 @@ func (s *Server) ListEvents(c echo.Context, _ string, p spec.ListEventsParams) e
 		if cursor == "" {
 			after = last
 		}
-		return s.streamEvents(c, tenant, after, filters)
+		return s.streamEvents(c, tenant, after, last, filters)
 	}
-	found, err := s.store.Notices(ctx, tenant, after, filters, limit)
+	next, err := s.lookForEvents(ctx, tenant, after, last, filters, limit)
 	if err != nil {
-		return wrap(err, "read the events")
+		return err
 	}
 	page := struct {
 		Data       []json.RawMessage `json:"data"`
-		NextCursor *string           `json:"nextCursor"`
-	}{make([]json.RawMessage, len(found)), orNull(cursor)}
-	for i, n := range found {
-		page.Data[i], page.NextCursor = n.Body(), &found[i].ID
+		NextCursor string            `json:"nextCursor"`
+		Gap        bool              `json:"gap"`
+	}{make([]json.RawMessage, len(next.found)), cursor, false}
+	for i, n := range next.found {
+		page.Data[i], page.NextCursor = n.Body(), n.ID
+	}
+	if n := len(next.found); cursor == "" && n == 0 || next.pos != after && (n == 0 || next.pos > next.found[n-1].Pos) {
+		page.NextCursor = gateway.NoticeID(next.pos)
+	}
+	if page.Gap, err = s.eventsAreGone(ctx, tenant, after, next); err != nil {
+		return err
 	}
 	return sendJSON(c, page)
+}
+
+// newEvents are the events behind a place that somebody wants.
+type newEvents struct {
+	found []gateway.Notice
+	pos   int64 // nobody wants what lies between the last of them and this place
+	full  bool  // there may be more already
+}
+
+// lookForEvents reads what lies behind a place. last was the place of the stream's last event before: when all that is wanted was found, the next
+// look begins behind it, however rarely an event is wanted.
+func (s *Server) lookForEvents(ctx context.Context, tenantKey, after, last int64, filters []string, limit int) (newEvents, error) {
+	if after == last {
+		return newEvents{pos: after}, nil
+	}
+	found, err := s.store.Notices(ctx, tenantKey, after, filters, limit)
+	if err != nil {
+		return newEvents{}, wrap(err, "read the events")
+	}
+	next := newEvents{found: found, pos: after, full: len(found) == limit}
+	if len(found) > 0 {
+		next.pos = found[len(found)-1].Pos
+	}
+	if !next.full {
+		next.pos = max(next.pos, last)
+	}
+	return next, nil
+}
+
+// eventsAreGone tells whether events that follow a place were removed before they were asked for. It is asked after next was read from there, so that none
+// that is removed meanwhile is missed silently.
+func (s *Server) eventsAreGone(ctx context.Context, tenantKey, after int64, next newEvents) (bool, error) {
+	if after == 0 || next.pos == after || len(next.found) > 0 && next.found[0].Pos == after+1 {
+		return false, nil
+	}
+	oldest, err := s.store.OldestNotice(ctx, tenantKey)
+	if err != nil {
+		return false, wrap(err, "look for the oldest event")
+	}
+	return oldest == 0 || oldest > after+1, nil
 }
 
 func eventParams(p spec.ListEventsParams) (limit int, filters []string, err error) {
@@ -93,26 +142,48 @@ func eventParams(p spec.ListEventsParams) (limit int, filters []string, err erro
 	return limit, filters, nil
 }
 
-// streamEvents sends what lies behind a place, and then what happens.
-func (s *Server) streamEvents(c echo.Context, tenantKey, after int64, filters []string) error {
+// streamEvents sends what lies behind a place, and then what happens. An id without an event tells its reader where to go on after what it did not want.
+func (s *Server) streamEvents(c echo.Context, tenantKey, after, last int64, filters []string) error {
 	out, err := s.openStream(c, s.opts.StreamPoll)
 	if err != nil {
 		return err
 	}
 	defer out.end()
 	ctx := c.Request().Context()
-	for {
-		found, err := s.store.Notices(ctx, tenantKey, after, filters, defaultEvents)
+	if after == last {
+		if err := out.send("id: " + gateway.NoticeID(after) + "\n\n"); err != nil {
+			return err
+		}
+	}
+	for first := true; ; first = false {
+		next, err := s.lookForEvents(ctx, tenantKey, after, last, filters, defaultEvents)
 		if err != nil {
 			return s.endOfStream(ctx, err)
 		}
-		for _, n := range found {
+		if first {
+			gone, err := s.eventsAreGone(ctx, tenantKey, after, next)
+			if err != nil {
+				return s.endOfStream(ctx, err)
+			}
+			if gone {
+				if err := out.event("gap", map[string]string{"after": gateway.NoticeID(after)}); err != nil {
+					return err
+				}
+			}
+		}
+		for _, n := range next.found {
 			if err := out.send(fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", n.ID, n.Kind, n.Body())); err != nil {
 				return err
 			}
 			after = n.Pos
 		}
-		if len(found) == defaultEvents {
+		if next.pos != after {
+			after = next.pos
+			if err := out.send("id: " + gateway.NoticeID(after) + "\n\n"); err != nil {
+				return err
+			}
+		}
+		if next.full {
 			select {
 			case <-s.stopping:
 				return nil
@@ -122,6 +193,9 @@ func (s *Server) streamEvents(c echo.Context, tenantKey, after int64, filters []
 		}
 		if over, err := s.nextLook(ctx, out); over || err != nil {
 			return err
+		}
+		if last, err = s.store.Listen(ctx, tenantKey); err != nil {
+			return s.endOfStream(ctx, err)
 		}
 	}
 }

@@ -388,6 +388,12 @@ type faulty struct {
 	ping     error
 	panics   bool
 	keyLooks atomic.Int64 // calls of KeysByPrefix
+	notices  atomic.Int64 // calls of Notices
+}
+
+func (f *faulty) Notices(ctx context.Context, tenantKey, after int64, filters []string, limit int) ([]gateway.Notice, error) {
+	f.notices.Add(1)
+	return f.Store.Notices(ctx, tenantKey, after, filters, limit)
 }
 
 func (f *faulty) KeysByPrefix(ctx context.Context, prefix [8]byte) ([]gateway.APIKey, error) {

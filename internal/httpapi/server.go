@@ -73,6 +73,7 @@ type call struct {
 	requestID string
 	tenant    gateway.Tenant // of /api routes
 	admin     bool           // the admin key asked
+	manages   bool           // the key has the scope manage
 }
 
 // New makes the API of deps. It starts nothing.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -42,7 +43,7 @@ func (s *Server) ListWebhooks(c echo.Context, _ string) error {
 	}
 	list := spec.WebhookList{Data: make([]spec.Webhook, len(found))}
 	for i, w := range found {
-		list.Data[i] = webhookModel(w)
+		list.Data[i] = shownWebhook(c, w)
 	}
 	return sendJSON(c, list)
 }
@@ -53,7 +54,23 @@ func (s *Server) GetWebhook(c echo.Context, _, id string) error {
 	if err != nil {
 		return wrap(err, "read the webhook")
 	}
-	return sendJSON(c, webhookModel(w))
+	return sendJSON(c, shownWebhook(c, w))
+}
+
+// shownWebhook is w as the caller may see it: who may not manage webhooks sees nothing of a URL that may be a token.
+func shownWebhook(c echo.Context, w gateway.Webhook) spec.Webhook {
+	m := webhookModel(w)
+	if callOf(c).manages {
+		return m
+	}
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		m.Url = ""
+		return m
+	}
+	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
+	m.Url = u.String()
+	return m
 }
 
 func webhookModel(w gateway.Webhook) spec.Webhook {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi/spec"
+	"github.com/wapro/hub/internal/testkit/services"
 )
 
 const hooks = "/api/algo/webhooks"
@@ -94,18 +95,23 @@ func TestEventsArePulledAndReplayed(t *testing.T) {
 	const events = "/api/algo/events"
 	var page spec.HubEventList
 	h.do(request{path: events}).want(http.StatusOK).decode(&page) // from here on they are kept
-	if len(page.Data) != 0 || page.NextCursor != nil {
+	if len(page.Data) != 0 || page.NextCursor == "" || page.Gap {
 		t.Errorf("before anything has happened: %+v", page)
 	}
+	begin := page.NextCursor
 	h.happens("first")
 	h.do(request{path: events + "?types=message.sent,session.*"}).want(http.StatusOK).decode(&page)
 	if len(page.Data) != 1 || page.Data[0].Type != "message.sent" || page.Data[0].Data["reference"] != "first" || page.Data[0].TenantId != "algo" {
 		t.Fatalf("pulled %+v", page)
 	}
-	cursor := *page.NextCursor
+	cursor := page.NextCursor
 	h.do(request{path: events + "?after=" + cursor}).want(http.StatusOK).decode(&page)
-	if len(page.Data) != 0 || *page.NextCursor != cursor {
+	if len(page.Data) != 0 || page.NextCursor != cursor || page.Gap {
 		t.Errorf("behind the last: %+v", page)
+	}
+	h.do(request{path: events + "?types=message.sent&after=" + begin}).want(http.StatusOK).decode(&page)
+	if len(page.Data) != 1 || page.Gap {
+		t.Errorf("behind the beginning: %+v", page)
 	}
 	for _, bad := range []string{"?after=x", "?types=sent", "?limit=0", "?limit=501", "?cursor=x"} {
 		h.do(request{path: events + bad}).refused(http.StatusUnprocessableEntity, gateway.CodeInvalidParameter, "")
@@ -163,6 +169,108 @@ func TestEventsArePulledAndReplayed(t *testing.T) {
 		t.Errorf("delivered are %+v", deliveries)
 	}
 	h.do(request{path: one + "/deliveries?cursor=x"}).refused(http.StatusUnprocessableEntity, gateway.CodeInvalidParameter, "")
+}
+
+// TestRareEventsAreFoundWithoutReadingTheOthersAgain, pulled and streamed, and whoever comes too late is told that some are gone.
+func TestRareEventsAreFoundWithoutReadingTheOthersAgain(t *testing.T) {
+	t.Parallel()
+	for name, database := range map[string]string{"sqlite": "", "postgres": services.Postgres(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHub(t, func(s *settings) { s.database = database })
+			const rare = "/api/algo/events?types=bulk.*"
+			pull := func(after string) (page spec.HubEventList) {
+				t.Helper()
+				h.do(request{path: rare + after}).want(http.StatusOK).decode(&page)
+				if len(page.Data) != 0 {
+					t.Fatalf("pulled %+v", page)
+				}
+				return page
+			}
+			place := func(cursor string) int64 {
+				t.Helper()
+				pos, err := gateway.NoticePos(cursor)
+				must(t, err)
+				return pos
+			}
+			start := pull("").NextCursor
+			h.happens("first")
+			first := pull("&after=" + start)
+			if place(first.NextCursor) <= place(start) || first.Gap {
+				t.Errorf("after %s it goes on as %+v", start, first)
+			}
+			queries := h.fault.notices.Load()
+			if again := pull("&after=" + first.NextCursor); again.NextCursor != first.NextCursor || h.fault.notices.Load() != queries {
+				t.Errorf("with nothing new: %+v after %d queries", again, h.fault.notices.Load()-queries)
+			}
+
+			stream := h.do(request{path: rare, header: map[string]string{"Accept": "text/event-stream", "Last-Event-ID": first.NextCursor}, keepRaw: true})
+			h.happens("second")
+			var reached string
+			for lines := bufio.NewScanner(stream.raw); place(start) > 0 && lines.Scan(); {
+				if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+					if reached = id; place(id) > place(first.NextCursor) {
+						break
+					}
+				}
+				if strings.HasPrefix(lines.Text(), "data: ") {
+					t.Fatalf("streamed %s", lines.Text())
+				}
+			}
+			must(t, stream.raw.Close())
+			if second := pull("&after=" + first.NextCursor); place(reached) <= place(first.NextCursor) || place(reached) > place(second.NextCursor) {
+				t.Errorf("the stream came to %q, a pull to %s", reached, second.NextCursor)
+			}
+
+			// All of it is removed.
+			for removed := 1; removed > 0; {
+				var err error
+				removed, err = h.store.ForgetEventsOf(t.Context(), h.algo.Key, time.Now().Add(time.Minute), 100)
+				must(t, err)
+			}
+			late := pull("&after=" + first.NextCursor)
+			if !late.Gap || pull("&after="+late.NextCursor).Gap || pull("").Gap {
+				t.Errorf("too late: %+v", late)
+			}
+			stream = h.do(request{path: rare, header: map[string]string{"Accept": "text/event-stream", "Last-Event-ID": first.NextCursor}, keepRaw: true})
+			var told string
+			for lines := bufio.NewScanner(stream.raw); lines.Scan(); {
+				if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+					told = data
+					break
+				}
+				if strings.HasPrefix(lines.Text(), "event: ") && lines.Text() != "event: gap" {
+					t.Errorf("streamed %s", lines.Text())
+				}
+			}
+			must(t, stream.raw.Close())
+			if !strings.Contains(told, `"after":"evt_`) {
+				t.Errorf("the stream begins with %q", told)
+			}
+		})
+	}
+}
+
+// TestAddressesOfWebhooksAreShownWholeToWhoManagesThem: others see no token in a query or before the host.
+func TestAddressesOfWebhooksAreShownWholeToWhoManagesThem(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	const whole, bare = "https://example.com/hub?token=hush&x=1", "https://example.com/hub"
+	var made spec.CreatedWebhook
+	h.do(request{path: hooks, body: `{"url":"` + whole + `"}`}).want(http.StatusCreated).decode(&made)
+	for key, want := range map[string]string{
+		h.adminKey: whole, h.key: whole, h.newKey(h.algo, "manage", "read"): whole, h.newKey(h.algo, "read"): bare, h.newKey(h.algo, "read", "send"): bare,
+	} {
+		var list spec.WebhookList
+		var one spec.Webhook
+		listed := h.do(request{path: hooks, key: key}).want(http.StatusOK)
+		listed.decode(&list)
+		got := h.do(request{path: hooks + "/" + made.Id, key: key}).want(http.StatusOK)
+		got.decode(&one)
+		if len(list.Data) != 1 || list.Data[0].Url != want || one.Url != want || want == bare && strings.Contains(string(listed.body)+string(got.body), "hush") {
+			t.Errorf("%s and %s, want %s", listed.body, got.body, want)
+		}
+	}
 }
 
 // happens sends a message and has the events settled, as a worker does.

@@ -221,6 +221,15 @@ func (s *Store) Notices(ctx context.Context, tenantKey, after int64, filters []s
 	return list, nil
 }
 
+// OldestNotice is the place of the first event of a tenant that is kept; 0: none is.
+func (s *Store) OldestNotice(ctx context.Context, tenantKey int64) (pos int64, err error) {
+	err = s.readRow(ctx, `SELECT COALESCE(MIN(pos), 0) FROM events WHERE tenant_key = $1`, tenantKey).Scan(&pos)
+	if err != nil {
+		return 0, s.wrap("look for the oldest event", err)
+	}
+	return pos, nil
+}
+
 const selectNotice = `SELECT e.id, e.tenant_key, t.id, e.pos, e.kind, e.subject, e.at, e.data FROM events e JOIN tenants t ON t.tenant_key = e.tenant_key `
 
 func scanNotice(row scanner) (n gateway.Notice, err error) {

@@ -803,8 +803,11 @@ type HubEvent struct {
 type HubEventList struct {
 	Data []HubEvent `json:"data"`
 
-	// NextCursor To be given as after, also when there is nothing more yet; null before the first event.
-	NextCursor *string `json:"nextCursor"`
+	// Gap Events between after and the first of these are not kept any more.
+	Gap bool `json:"gap"`
+
+	// NextCursor To be given as after, also when there is nothing yet.
+	NextCursor string `json:"nextCursor"`
 }
 
 // InboundList defines model for InboundList.
@@ -1593,7 +1596,9 @@ type Webhook struct {
 	// Since When its status came to be.
 	Since  time.Time     `json:"since"`
 	Status WebhookStatus `json:"status"`
-	Url    string        `json:"url"`
+
+	// Url Without its query and its user for keys that lack the scope manage.
+	Url string `json:"url"`
 
 	// Waiting Events it is still to be told of; 10001 for more than 10,000.
 	Waiting int `json:"waiting"`
