@@ -307,8 +307,8 @@ func testList(t *testing.T, open Opener) {
 		want   int
 	}{
 		{gateway.MessageFilter{Limit: 7}, 7},
-		{gateway.MessageFilter{}, 200},
-		{gateway.MessageFilter{Limit: 1000}, 200},
+		{gateway.MessageFilter{}, 201},
+		{gateway.MessageFilter{Limit: 1000}, 201},
 		{gateway.MessageFilter{To: "4915550000002"}, 150},
 		{gateway.MessageFilter{Reference: "tenth"}, 45},
 		{gateway.MessageFilter{BulkID: "bulk", To: "4915550000000"}, 15},

@@ -52,8 +52,10 @@ func TestInboundMessagesAreReadAsPhonesShowThem(t *testing.T) {
 		"location": {&waE2E.Message{LocationMessage: &waE2E.LocationMessage{DegreesLatitude: proto.Float64(1.5), DegreesLongitude: proto.Float64(-2)}}, `"location":{"latitude":1.5,"longitude":-2}`},
 		"contact":  {&waE2E.Message{ContactMessage: &waE2E.ContactMessage{DisplayName: proto.String("A"), Vcard: proto.String("BEGIN:VCARD")}}, `"contacts":[{"name":"A","vcard":"BEGIN:VCARD"}]`},
 		"a poll":   {&waE2E.Message{PollCreationMessage: &waE2E.PollCreationMessage{}}, `"type":"unknown"`},
-		"a broken file": {&waE2E.Message{AudioMessage: &waE2E.AudioMessage{PTT: proto.Bool(true)}},
-			`"media":{"mimetype":"","filename":null,"size":0,"sha256":"","voice":true,"seconds":0}`},
+		"a broken file": {
+			&waE2E.Message{AudioMessage: &waE2E.AudioMessage{PTT: proto.Bool(true)}},
+			`"media":{"mimetype":"","filename":null,"size":0,"sha256":"","voice":true,"seconds":0}`,
+		},
 	} {
 		got, ok := received(c.m)
 		shown, err := json.Marshal(gateway.InboundView(&got))
