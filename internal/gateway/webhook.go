@@ -50,7 +50,8 @@ type Webhook struct {
 	Since, CreatedAt time.Time     // Since: of Status
 
 	Failures     int       // in a row; 0: the last delivery was taken
-	FailingSince time.Time // with Failures
+	FailingSince time.Time // with Failures: of the first of them that no long pause without any attempt follows
+	LastFailure  time.Time // zero: none is known of
 	RestUntil    time.Time // nothing is posted before, because it keeps failing
 	Waiting      int       // events that it is still to be told of, 10,001 for any number above 10,000; when read by the API
 }

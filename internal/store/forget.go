@@ -80,7 +80,8 @@ func (s *Store) ForgetBulks(ctx context.Context, tenantKey int64, before time.Ti
 	var n int64
 	err := s.write(ctx, "remove old bulks", func(t *tx) (err error) {
 		n, err = t.exec(s.d.sql(`UPDATE bulks SET status = 'discarding', finished_at = 0 WHERE id IN (SELECT b.id FROM bulks b WHERE b.`+ended+`
-			AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.tenant_key = $1 AND m.bulk_id = b.id AND m.bulk_id <> '' AND m.status IN ('scheduled', 'queued', 'sending'))
+			AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.tenant_key = $1 AND m.bulk_id = b.id AND m.bulk_id <> ''
+				AND m.status IN ('scheduled', 'queued', 'sending') AND m.phase > '')
 			ORDER BY b.id LIMIT $3 {skip})`), tenantKey, micros(before), limit)
 		return err
 	})

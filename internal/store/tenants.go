@@ -63,7 +63,7 @@ func (s *Store) Tenants(ctx context.Context) ([]gateway.Tenant, error) {
 }
 
 // DeleteTenant deletes a tenant and everything it has; its id is free again at once, its key is never used again.
-// The tenant, its keys and its session go in one transaction, its messages afterwards in small ones. When ctx ends in
+// The tenant, its keys and its session go in one transaction, its messages and what webhooks have afterwards in small ones. When ctx ends in
 // between, the tenant is gone and the rest is removed when the database is opened next. CodeNotFound.
 func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 	var key int64
@@ -84,7 +84,6 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 			`DELETE FROM commands WHERE tenant_key = $1`,
 			`DELETE FROM opt_outs WHERE tenant_key = $1`,
 			`DELETE FROM event_streams WHERE tenant_key = $1`, // nothing more is told from here on
-			`DELETE FROM webhook_endpoints WHERE tenant_key = $1`,
 			`DELETE FROM api_keys WHERE tenant_key = $1`,
 			`DELETE FROM idempotency WHERE tenant_key = $1`,
 		} {
@@ -92,7 +91,8 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 				return err
 			}
 		}
-		return nil
+		_, err = tx.exec(markDeleted, key, blob(nil))
+		return err
 	})
 	if err != nil {
 		return err
@@ -127,6 +127,9 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 				return nil
 			}
 			if err != nil {
+				return err
+			}
+			if more, err := tx.purgeWebhook(key); err != nil || more {
 				return err
 			}
 			n, err := tx.exec(`DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE tenant_key = $1 LIMIT $2)`,

@@ -12,7 +12,8 @@ import (
 // One worker at a time delivers to a webhook: it has the turn, for as long as it renews it by the database's clock. So two never post the same
 // event at once, and what is in flight to one address is bounded however many workers there are.
 
-// DueWebhooks finds enabled webhooks to which something can be posted now and nobody posts, up to limit, those that do not fail first.
+// DueWebhooks finds enabled webhooks to which something can be posted now and nobody posts, up to limit: those that do not fail first, and of
+// these those whose last turn ended longest ago.
 func (s *Store) DueWebhooks(ctx context.Context, now time.Time, limit int) ([]gateway.DueWebhook, error) {
 	rows, err := s.read(ctx, s.d.sql(selectDueWebhooks), micros(now), limit)
 	list, err := all(rows, err, func(row scanner) (w gateway.DueWebhook, err error) { return w, row.Scan(&w.ID, &w.Failing) })
@@ -23,9 +24,14 @@ func (s *Store) DueWebhooks(ctx context.Context, now time.Time, limit int) ([]ga
 }
 
 const selectDueWebhooks = `SELECT w.id, w.failures > 0 FROM webhook_endpoints w
-	WHERE w.status = 'enabled' AND w.rest_until <= $1 AND w.turn_until <= {now}
-		AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = w.id AND d.next_at <= $1)
-	ORDER BY w.failures > 0, w.id LIMIT $2`
+	WHERE w.status = 'enabled' AND w.rest_until <= $1 AND (w.turn = '' OR w.turn_until <= {now})
+		AND (SELECT d.pos FROM webhook_deliveries d WHERE d.endpoint_id = w.id AND d.next_at <= $1 AND ` + firstOfSubject + `
+			ORDER BY d.next_at, d.pos LIMIT 1) IS NOT NULL
+	ORDER BY w.failures > 0, w.turn_until, w.id LIMIT $2`
+
+// firstOfSubject is which deliveries have none of the same subject before them. An event that came while one of its subject was put off may be due
+// without being the first. As the look for one row it goes by its index in any plan, which NOT EXISTS does not.
+const firstOfSubject = `d.pos = (SELECT p.pos FROM webhook_deliveries p WHERE p.endpoint_id = d.endpoint_id AND p.subject = d.subject ORDER BY p.pos LIMIT 1)`
 
 // TakeWebhookTurn gives owner the turn for ttl, unless another has it. nil: another has, or the webhook is gone or disabled.
 func (s *Store) TakeWebhookTurn(ctx context.Context, turn gateway.WebhookTurn, ttl time.Duration) (*gateway.Webhook, error) {
@@ -33,26 +39,27 @@ func (s *Store) TakeWebhookTurn(ctx context.Context, turn gateway.WebhookTurn, t
 	err := s.write(ctx, "take the turn of a webhook", func(t *tx) error {
 		w = nil
 		n, err := t.exec(s.d.sql(`UPDATE webhook_endpoints SET turn = $1, turn_until = {now} + $2
-			WHERE id = $3 AND status = 'enabled' AND (turn_until <= {now} OR turn = $1)`), turn.Owner, ttl.Microseconds(), turn.WebhookID)
+			WHERE id = $3 AND status = 'enabled' AND (turn_until <= {now} OR turn = '' OR turn = $1)`), turn.Owner, ttl.Microseconds(), turn.WebhookID)
 		if err != nil || n == 0 {
 			return err
 		}
-		found, err := scanWebhook(t.row(selectWebhook+`WHERE id = $1`, turn.WebhookID))
+		found, err := scanWebhook(t.row(selectWebhookToServe+`id = $1`, turn.WebhookID))
 		w = &found
 		return err
 	})
 	return w, err
 }
 
-// EndWebhookTurn lets the turn go; one that has been lost is left alone.
+// EndWebhookTurn lets the turn go, and the webhook stand behind the others that are due; one that has been lost is left alone.
 func (s *Store) EndWebhookTurn(ctx context.Context, turn gateway.WebhookTurn) error {
 	return s.write(ctx, "end the turn of a webhook", func(t *tx) error {
-		_, err := t.exec(`UPDATE webhook_endpoints SET turn = '', turn_until = 0 WHERE id = $1 AND turn = $2`, turn.WebhookID, turn.Owner)
+		_, err := t.exec(s.d.sql(`UPDATE webhook_endpoints SET turn = '', turn_until = {now} WHERE id = $1 AND turn = $2`), turn.WebhookID, turn.Owner)
 		return err
 	})
 }
 
-// NextDeliveries reads what can be posted to a webhook now, oldest first: of each subject the first that waits.
+// NextDeliveries reads what can be posted to a webhook now, oldest first: of each subject the first that waits. However much waits for a later attempt,
+// no more than twice limit is read (TestWebhooksReadOnlyWhatIsDue).
 func (s *Store) NextDeliveries(ctx context.Context, id string, now time.Time, limit int) ([]gateway.Delivery, error) {
 	rows, err := s.read(ctx, selectNextDeliveries, id, micros(now), limit)
 	list, err := all(rows, err, func(row scanner) (d gateway.Delivery, err error) {
@@ -66,9 +73,10 @@ func (s *Store) NextDeliveries(ctx context.Context, id string, now time.Time, li
 }
 
 const selectNextDeliveries = `SELECT d.endpoint_id, d.attempts, e.id, e.tenant_key, t.id, e.pos, e.kind, e.subject, e.at, e.data
-	FROM webhook_deliveries d JOIN events e ON e.tenant_key = d.tenant_key AND e.pos = d.pos JOIN tenants t ON t.tenant_key = d.tenant_key
-	WHERE d.endpoint_id = $1 AND d.next_at <= $2
-		AND NOT EXISTS (SELECT 1 FROM webhook_deliveries p WHERE p.endpoint_id = d.endpoint_id AND p.subject = d.subject AND p.pos < d.pos)
+	FROM (SELECT * FROM (SELECT * FROM webhook_deliveries d WHERE d.endpoint_id = $1 AND d.next_at = 0 AND ` + firstOfSubject + ` ORDER BY d.pos LIMIT $3) fresh
+		UNION ALL SELECT * FROM (SELECT * FROM webhook_deliveries d WHERE d.endpoint_id = $1 AND d.next_at > 0 AND d.next_at <= $2 AND ` + firstOfSubject + `
+			ORDER BY d.next_at, d.pos LIMIT $3) again) d
+	JOIN events e ON e.tenant_key = d.tenant_key AND e.pos = d.pos JOIN tenants t ON t.tenant_key = d.tenant_key
 	ORDER BY d.pos LIMIT $3`
 
 // RecordDeliveries stores what became of attempts, and what apply makes of the webhook by that; the turn is prolonged by ttl. It returns the
@@ -79,7 +87,7 @@ func (s *Store) RecordDeliveries(ctx context.Context, turn gateway.WebhookTurn, 
 ) (w gateway.Webhook, held bool, err error) {
 	err = s.write(ctx, "record deliveries", func(t *tx) error {
 		held = false
-		w, err = scanWebhook(t.row(s.d.sql(selectWebhook+`WHERE id = $1 {lock}`), turn.WebhookID))
+		w, err = scanWebhook(t.row(s.d.sql(selectWebhookToServe+`id = $1 {lock}`), turn.WebhookID))
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil // deleted, with its deliveries
 		}
@@ -120,55 +128,4 @@ func (t *tx) recordAttempt(a gateway.DeliveryAttempt) error {
 	_, err := t.exec(`UPDATE webhook_deliveries SET next_at = $1 WHERE endpoint_id = $2 AND subject = $3 AND pos >= $4 AND next_at < $1`,
 		micros(a.NextAt), a.WebhookID, a.Subject, a.Pos)
 	return err
-}
-
-// ForgetEvents removes up to limit events of each tenant that happened before a time, with what is still to be delivered of them, and as many lines
-// of the logs; and ends streams that nobody has listened to since. It returns how many it removed.
-func (s *Store) ForgetEvents(ctx context.Context, before time.Time, limit int) (removed int, err error) {
-	rows, err := s.read(ctx, `SELECT tenant_key FROM event_streams ORDER BY tenant_key`)
-	keys, err := all(rows, err, func(row scanner) (key int64, err error) { return key, row.Scan(&key) })
-	if err != nil {
-		return 0, s.wrap("list streams", err)
-	}
-	for _, key := range keys {
-		n, err := s.ForgetEventsOf(ctx, key, before, limit)
-		removed += n
-		if err != nil {
-			return removed, err
-		}
-	}
-	return removed, nil
-}
-
-// ForgetEventsOf is ForgetEvents for one tenant.
-func (s *Store) ForgetEventsOf(ctx context.Context, key int64, before time.Time, limit int) (removed int, err error) {
-	err = s.write(ctx, "remove old events", func(t *tx) error {
-		var last int64 // locked: nothing is added behind the look for a listener
-		err := t.row(s.d.sql(`SELECT heard_at FROM event_streams WHERE tenant_key = $1 {lock}`), key).Scan(&last)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for _, query := range []string{
-			`DELETE FROM webhook_deliveries WHERE tenant_key = $1 AND endpoint_id IN (SELECT id FROM webhook_endpoints WHERE tenant_key = $1)
-				AND pos IN (SELECT pos FROM events WHERE tenant_key = $1 AND at < $2 ORDER BY at LIMIT $3)`,
-			`DELETE FROM webhook_attempts WHERE id IN (SELECT a.id FROM webhook_attempts a JOIN webhook_endpoints w ON w.id = a.endpoint_id
-				WHERE w.tenant_key = $1 AND a.at < $2 LIMIT $3)`,
-			`DELETE FROM events WHERE tenant_key = $1 AND pos IN (SELECT pos FROM events WHERE tenant_key = $1 AND at < $2 ORDER BY at LIMIT $3)`,
-		} {
-			n, err := t.exec(query, key, micros(before), limit)
-			if err != nil {
-				return err
-			}
-			removed += int(n)
-		}
-		if last < micros(before) {
-			_, err = t.exec(`DELETE FROM event_streams WHERE tenant_key = $1 AND NOT EXISTS (SELECT 1 FROM webhook_endpoints WHERE tenant_key = $1)
-				AND NOT EXISTS (SELECT 1 FROM events WHERE tenant_key = $1) AND NOT EXISTS (SELECT 1 FROM event_outbox WHERE tenant_key = $1)`, key)
-		}
-		return err
-	})
-	return removed, err
 }

@@ -11,18 +11,24 @@ import (
 )
 
 const (
-	webhookColumns = `id, tenant_key, url, events, secret, old_secret, old_until, status, reason, since, created_at, failures, failing_since, rest_until`
-	selectWebhook  = `SELECT ` + webhookColumns + `,
-		(SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = webhook_endpoints.id LIMIT 10001) waiting) FROM webhook_endpoints `
+	webhookColumns = `id, tenant_key, url, events, secret, old_secret, old_until, status, reason, since, created_at, failures, failing_since, rest_until, failed_at`
+	// For readers; whoever delivers does not need the number of what waits, which takes long to count.
+	selectWebhook = `SELECT ` + webhookColumns + `,
+		(SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = webhook_endpoints.id LIMIT 10001) waiting)
+		FROM webhook_endpoints WHERE status <> 'deleted' AND `
+	selectWebhookToServe = `SELECT ` + webhookColumns + `, 0 FROM webhook_endpoints WHERE status <> 'deleted' AND `
+	// A webhook that is deleted is there until purgeWebhook has removed what it had; its address and its secrets are not. $2 is empty.
+	markDeleted = `UPDATE webhook_endpoints SET status = 'deleted', url = '', secret = $2, old_secret = $2 WHERE tenant_key = $1 AND status <> 'deleted'`
 )
 
 func scanWebhook(row scanner) (w gateway.Webhook, err error) {
 	var events string
-	var old, since, created, failing, rest int64
+	var old, since, created, failing, rest, failed int64
 	err = row.Scan(&w.ID, &w.TenantKey, &w.URL, &events, &w.Secret, &w.OldSecret, &old, &w.Status, &w.Reason, &since, &created,
-		&w.Failures, &failing, &rest, &w.Waiting)
+		&w.Failures, &failing, &rest, &failed, &w.Waiting)
 	w.Events = strings.Fields(events)
 	w.OldUntil, w.Since, w.CreatedAt, w.FailingSince, w.RestUntil = fromMicros(old), fromMicros(since), fromMicros(created), fromMicros(failing), fromMicros(rest)
+	w.LastFailure = fromMicros(failed)
 	return w, err
 }
 
@@ -34,15 +40,15 @@ func (s *Store) CreateWebhook(ctx context.Context, w gateway.Webhook) error {
 			return err
 		}
 		var n int // the row of the stream is locked by now
-		if err := t.row(`SELECT COUNT(*) FROM webhook_endpoints WHERE tenant_key = $1`, w.TenantKey).Scan(&n); err != nil {
+		if err := t.row(`SELECT COUNT(*) FROM webhook_endpoints WHERE tenant_key = $1 AND status <> 'deleted'`, w.TenantKey).Scan(&n); err != nil {
 			return err
 		}
 		if n >= gateway.MaxWebhooks {
 			return gateway.Errorf(gateway.CodeConflict, "a tenant has at most %d webhooks", gateway.MaxWebhooks)
 		}
-		_, err := t.exec(`INSERT INTO webhook_endpoints (`+webhookColumns+`) VALUES (`+placeholders(1, 14)+`)`,
+		_, err := t.exec(`INSERT INTO webhook_endpoints (`+webhookColumns+`) VALUES (`+placeholders(1, 15)+`)`,
 			w.ID, w.TenantKey, w.URL, strings.Join(w.Events, " "), blob(w.Secret), blob(w.OldSecret), micros(w.OldUntil), w.Status, w.Reason,
-			micros(w.Since), micros(w.CreatedAt), w.Failures, micros(w.FailingSince), micros(w.RestUntil))
+			micros(w.Since), micros(w.CreatedAt), w.Failures, micros(w.FailingSince), micros(w.RestUntil), micros(w.LastFailure))
 		return err
 	})
 }
@@ -57,7 +63,7 @@ func blob(b []byte) []byte {
 
 // Webhooks lists those of a tenant in the order of their creation.
 func (s *Store) Webhooks(ctx context.Context, tenantKey int64) ([]gateway.Webhook, error) {
-	rows, err := s.read(ctx, selectWebhook+`WHERE tenant_key = $1 ORDER BY id`, tenantKey)
+	rows, err := s.read(ctx, selectWebhook+`tenant_key = $1 ORDER BY id`, tenantKey)
 	list, err := all(rows, err, scanWebhook)
 	if err != nil {
 		return nil, s.wrap("list webhooks", err)
@@ -67,7 +73,7 @@ func (s *Store) Webhooks(ctx context.Context, tenantKey int64) ([]gateway.Webhoo
 
 // Webhook reads one. CodeNotFound.
 func (s *Store) Webhook(ctx context.Context, tenantKey int64, id string) (gateway.Webhook, error) {
-	w, err := scanWebhook(s.readRow(ctx, selectWebhook+`WHERE tenant_key = $1 AND id = $2`, tenantKey, id))
+	w, err := scanWebhook(s.readRow(ctx, selectWebhook+`tenant_key = $1 AND id = $2`, tenantKey, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return w, noWebhook()
 	}
@@ -82,7 +88,7 @@ func noWebhook() error { return gateway.Errorf(gateway.CodeNotFound, "there is n
 // UpdateWebhook lets apply change a webhook. CodeNotFound. Its id, tenant and creation stay.
 func (s *Store) UpdateWebhook(ctx context.Context, tenantKey int64, id string, apply func(*gateway.Webhook) error) (w gateway.Webhook, err error) {
 	err = s.write(ctx, "change a webhook", func(t *tx) error {
-		w, err = scanWebhook(t.row(s.d.sql(selectWebhook+`WHERE tenant_key = $1 AND id = $2 {lock}`), tenantKey, id))
+		w, err = scanWebhook(t.row(s.d.sql(selectWebhook+`tenant_key = $1 AND id = $2 {lock}`), tenantKey, id))
 		if errors.Is(err, sql.ErrNoRows) {
 			return noWebhook()
 		}
@@ -101,25 +107,76 @@ func (t *tx) changeWebhook(w *gateway.Webhook, apply func(*gateway.Webhook) erro
 		return err
 	}
 	w.OldUntil, w.Since, w.FailingSince, w.RestUntil = stored(w.OldUntil), stored(w.Since), stored(w.FailingSince), stored(w.RestUntil)
+	w.LastFailure = stored(w.LastFailure)
 	_, err := t.exec(`UPDATE webhook_endpoints SET url = $1, events = $2, secret = $3, old_secret = $4, old_until = $5, status = $6, reason = $7, since = $8,
-		failures = $9, failing_since = $10, rest_until = $11 WHERE id = $12`,
+		failures = $9, failing_since = $10, rest_until = $11, failed_at = $12 WHERE id = $13`,
 		w.URL, strings.Join(w.Events, " "), blob(w.Secret), blob(w.OldSecret), micros(w.OldUntil), w.Status, w.Reason, micros(w.Since),
-		w.Failures, micros(w.FailingSince), micros(w.RestUntil), w.ID)
+		w.Failures, micros(w.FailingSince), micros(w.RestUntil), micros(w.LastFailure), w.ID)
 	if err == nil && rested && w.Status == gateway.WebhookEnabled && w.RestUntil.IsZero() {
 		_, err = t.exec(`UPDATE webhook_deliveries SET next_at = 0 WHERE endpoint_id = $1 AND next_at > 0`, w.ID)
 	}
 	return err
 }
 
-// DeleteWebhook removes a webhook with what it was to be told of, and its log. CodeNotFound.
+// DeleteWebhook removes a webhook: it is gone at once, then what it was to be told of, and its log, go in small transactions. When ctx ends in
+// between, a worker removes the rest (ForgetEvents). CodeNotFound.
 func (s *Store) DeleteWebhook(ctx context.Context, tenantKey int64, id string) error {
-	return s.write(ctx, "delete a webhook", func(t *tx) error {
-		n, err := t.exec(`DELETE FROM webhook_endpoints WHERE tenant_key = $1 AND id = $2`, tenantKey, id)
+	err := s.write(ctx, "delete a webhook", func(t *tx) error {
+		n, err := t.exec(markDeleted+` AND id = $3`, tenantKey, blob(nil), id)
 		if err == nil && n == 0 {
 			return noWebhook()
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return s.purgeWebhooks(ctx, tenantKey)
+}
+
+// purgeWebhooks removes the deleted webhooks of a tenant, with what they have.
+func (s *Store) purgeWebhooks(ctx context.Context, tenantKey int64) error {
+	for found := true; found; {
+		err := s.write(ctx, "remove the rows of a deleted webhook", func(t *tx) (err error) {
+			found, err = t.purgeWebhook(tenantKey)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// purgeWebhook removes some rows of a deleted webhook of a tenant, or the webhook when it has none left, and tells whether there was one.
+func (t *tx) purgeWebhook(tenantKey int64) (found bool, err error) {
+	var id string
+	err = t.row(`SELECT id FROM webhook_endpoints WHERE tenant_key = $1 AND status = 'deleted' ORDER BY id LIMIT 1`, tenantKey).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var one int // another process may do the same; its turn ends with its commit
+	err = t.row(t.s.d.sql(`SELECT 1 FROM webhook_endpoints WHERE id = $1 {lock}`), id).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return true, nil // there may be others
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, query := range []string{
+		`DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND pos IN (SELECT pos FROM webhook_deliveries WHERE endpoint_id = $1 ORDER BY pos LIMIT $2)`,
+		`DELETE FROM webhook_attempts WHERE id IN (SELECT id FROM webhook_attempts WHERE endpoint_id = $1 ORDER BY id LIMIT $2)`,
+	} {
+		n, err := t.exec(query, id, purgeChunk)
+		if err != nil || n > 0 {
+			return true, err
+		}
+	}
+	_, err = t.exec(`DELETE FROM webhook_endpoints WHERE id = $1`, id)
+	return true, err
 }
 
 // TestWebhook appends an event of kind gateway.EventTest to the stream and has this webhook alone be told of it. CodeNotFound.
@@ -134,7 +191,7 @@ func (s *Store) TestWebhook(ctx context.Context, tenantKey int64, id string, at 
 			return err
 		}
 		var one int
-		err = t.row(`SELECT 1 FROM webhook_endpoints WHERE tenant_key = $1 AND id = $2`, tenantKey, id).Scan(&one)
+		err = t.row(`SELECT 1 FROM webhook_endpoints WHERE tenant_key = $1 AND id = $2 AND status <> 'deleted'`, tenantKey, id).Scan(&one)
 		if errors.Is(err, sql.ErrNoRows) {
 			return noWebhook()
 		}
@@ -148,7 +205,7 @@ func (s *Store) TestWebhook(ctx context.Context, tenantKey int64, id string, at 
 		if err := t.storeNotices([]gateway.Notice{n}); err != nil {
 			return err
 		}
-		if err := t.deliver(id, []gateway.Notice{n}); err != nil {
+		if _, err := t.deliver(id, []gateway.Notice{n}); err != nil {
 			return err
 		}
 		_, err = t.exec(`UPDATE event_streams SET last_pos = $1 WHERE tenant_key = $2`, n.Pos, tenantKey)
@@ -173,26 +230,29 @@ func (t *tx) fanOut(tenantKey int64, list []gateway.Notice) error {
 				wanted = append(wanted, n)
 			}
 		}
-		if err := t.deliver(to.id, wanted); err != nil {
+		if _, err := t.deliver(to.id, wanted); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// deliver has a webhook be told of events, in their order: behind one of the same subject that waits for another attempt, they wait as long.
-func (t *tx) deliver(id string, list []gateway.Notice) error {
+// deliver has a webhook be told of events, in their order: behind one of the same subject that waits for another attempt, they wait as long. The row
+// of the stream is locked, so that none of them is forgotten meanwhile; those that have been are left out. It returns of how many the webhook is told.
+func (t *tx) deliver(id string, list []gateway.Notice) (told int, err error) {
 	for _, n := range list {
-		_, err := t.exec(`INSERT INTO webhook_deliveries (endpoint_id, pos, tenant_key, subject, attempts, next_at)
+		added, err := t.exec(`INSERT INTO webhook_deliveries (endpoint_id, pos, tenant_key, subject, attempts, next_at)
 			SELECT $1, CAST($2 AS BIGINT), CAST($3 AS BIGINT), $4, 0,
 				COALESCE((SELECT MAX(p.next_at) FROM webhook_deliveries p WHERE p.endpoint_id = $1 AND p.subject = $4 AND p.pos < $2), 0)
-			WHERE EXISTS (SELECT 1 FROM webhook_endpoints e WHERE e.id = $1)
+			WHERE EXISTS (SELECT 1 FROM webhook_endpoints w WHERE w.id = $1 AND w.status <> 'deleted')
+				AND EXISTS (SELECT 1 FROM events e WHERE e.tenant_key = $3 AND e.pos = $2)
 			ON CONFLICT (endpoint_id, pos) DO UPDATE SET attempts = 0, next_at = excluded.next_at`, id, n.Pos, n.TenantKey, n.Subject)
 		if err != nil {
-			return err
+			return told, err
 		}
+		told += int(added)
 	}
-	return nil
+	return told, nil
 }
 
 // Replay has a webhook be told once more of the event pos, when its tenant has that, or when pos is 0 of all that happened since a time and that it
@@ -220,20 +280,24 @@ func (s *Store) Replay(ctx context.Context, tenantKey int64, id string, pos int6
 	for len(list) > 0 {
 		part := list[:min(len(list), SettleBatch)]
 		list = list[len(part):]
-		if err := s.write(ctx, "replay events", func(t *tx) error {
-			var one int // locked first, as whoever records deliveries does
-			err := t.row(s.d.sql(`SELECT 1 FROM webhook_endpoints WHERE id = $1 {lock}`), id).Scan(&one)
+		told := 0
+		if err := s.write(ctx, "replay events", func(t *tx) (err error) {
+			var one int // locked before the webhook, as whoever hands out new events does
+			err = t.row(s.d.sql(`SELECT 1 FROM event_streams WHERE tenant_key = $1 {lock}`), tenantKey).Scan(&one)
+			if err == nil { // locked before its deliveries, as whoever records them does
+				err = t.row(s.d.sql(`SELECT 1 FROM webhook_endpoints WHERE id = $1 AND status <> 'deleted' {lock}`), id).Scan(&one)
+			}
 			if errors.Is(err, sql.ErrNoRows) {
 				return noWebhook()
 			}
-			if err != nil {
-				return err
+			if err == nil {
+				told, err = t.deliver(id, part)
 			}
-			return t.deliver(id, part)
+			return err
 		}); err != nil {
 			return count, err
 		}
-		count += len(part)
+		count += told
 	}
 	return count, nil
 }

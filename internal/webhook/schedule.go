@@ -7,11 +7,13 @@ import (
 )
 
 const (
-	breakAfter   = 5 // failures in a row after which a webhook rests between single attempts
-	restBase     = 5 * time.Second
-	restMax      = 5 * time.Minute
-	failingFor   = 5 * 24 * time.Hour // then it is disabled
-	maxRetryWait = time.Hour          // of a Retry-After
+	breakAfter = 5 // failures in a row after which a webhook rests between single attempts
+	restBase   = 5 * time.Second
+	restMax    = 5 * time.Minute
+	failingFor = 5 * 24 * time.Hour // then it is disabled
+	// Without an attempt for longer than the longest pause between two, and a rest, nothing was to be delivered: that time says nothing of the webhook.
+	failingGap   = 13 * time.Hour
+	maxRetryWait = time.Hour // of a Retry-After
 )
 
 // retryAfter is the pause after the attempt of that number; the first of them is made at once.
@@ -57,9 +59,10 @@ func judge(w *gateway.Webhook, list []posted, now time.Time, random float64) {
 			continue
 		}
 		gone, wait = gone || p.gone, max(wait, p.wait)
-		if w.Failures++; w.FailingSince.IsZero() {
+		if w.Failures++; w.FailingSince.IsZero() || now.Sub(w.LastFailure) > failingGap {
 			w.FailingSince = now
 		}
+		w.LastFailure = now
 	}
 	switch {
 	case gone:

@@ -70,8 +70,10 @@ func TestAWebhookIsJudgedByWhatItTakes(t *testing.T) {
 		t.Errorf("when it is back %+v", w)
 	}
 	fail(1)
-	now = now.Add(failingFor - time.Second)
-	if fail(1); w.Status != gateway.WebhookEnabled {
+	for end := now.Add(failingFor - time.Second); now.Before(end); fail(1) {
+		now = now.Add(min(12*time.Hour, end.Sub(now)))
+	}
+	if w.Status != gateway.WebhookEnabled {
 		t.Errorf("shortly before five days %+v", w)
 	}
 	now = now.Add(time.Second)
@@ -81,6 +83,37 @@ func TestAWebhookIsJudgedByWhatItTakes(t *testing.T) {
 	judge(&w, []posted{{gone: true}}, now.Add(time.Hour), 0) // what was in flight when it was disabled
 	if w.Reason != gateway.WebhookFailing {
 		t.Errorf("disabled twice: %+v", w)
+	}
+}
+
+// TestADaysQuietIsNoFailure: a webhook that is told of little fails once, is told of nothing for days, and fails once more.
+func TestADaysQuietIsNoFailure(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	w := gateway.Webhook{Status: gateway.WebhookEnabled}
+	fail := func(attempt int) posted {
+		p := posted{DeliveryAttempt: gateway.DeliveryAttempt{At: now, Attempt: attempt, Status: 500}}
+		p.settle(0.999)
+		judge(&w, []posted{p}, now, 0.999)
+		return p
+	}
+	fail(gateway.WebhookAttempts) // given up
+	now = now.Add(2 * failingFor)
+	if fail(1); w.Status != gateway.WebhookEnabled || !w.FailingSince.Equal(now) {
+		t.Errorf("after days of quiet %+v", w)
+	}
+	// The pauses between the attempts of one event are not quiet: one event after the other fails, each as late as can be.
+	begun := now
+	for attempt := 2; w.Status == gateway.WebhookEnabled && now.Sub(begun) < 2*failingFor; attempt++ {
+		p := fail(attempt)
+		if p.Outcome == gateway.DeliveryGivenUp {
+			attempt = 0
+			continue
+		}
+		now = p.NextAt
+	}
+	if failed := now.Sub(begun); w.Status != gateway.WebhookDisabled || failed < failingFor || failed > failingFor+failingGap {
+		t.Errorf("after %v of failures %+v", failed, w)
 	}
 }
 

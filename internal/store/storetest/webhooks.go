@@ -79,8 +79,11 @@ func testWebhooks(t *testing.T, open Opener) {
 	turn := gateway.WebhookTurn{WebhookID: "all", Owner: "w1"}
 	taken, err := w.TakeWebhookTurn(ctx, turn, time.Hour)
 	must(t, err)
-	if taken == nil || taken.Waiting != 4 {
+	if taken == nil || taken.ID != "all" {
 		t.Fatalf("the turn is %+v", taken)
+	}
+	if hook, err := w.Webhook(ctx, key, "all"); err != nil || hook.Waiting != 4 {
+		t.Errorf("the webhook is %+v, %v", hook, err)
 	}
 	list, told := w.next("all")
 	if !slices.Equal(told, []string{"message.sending 000001", "message.sending 000002"}) {
@@ -236,9 +239,9 @@ func testForgetEvents(t *testing.T, open Opener) {
 	border := w.clock.Now()
 	w.fail(f, w.accept(gateway.PriorityNormal, 1)[0], gateway.CodeTimeout)
 	fresh := w.settle(key)
-	removed, err := w.ForgetEvents(ctx, border, 4)
+	removed, err := w.ForgetEventsOf(ctx, key, border, 4)
 	must(t, err)
-	again, err := w.ForgetEvents(ctx, border, 4)
+	again, err := w.ForgetEvents(ctx, border, 1)
 	must(t, err)
 	if removed != 8 || again != 4 { // events, and as many deliveries
 		t.Errorf("removed %d, then %d", removed, again)

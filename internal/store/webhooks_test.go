@@ -1,0 +1,217 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/services"
+)
+
+// hooked is a database with a tenant that has a webhook "hook" and so many events, the first at place 1, of so many messages.
+type hooked struct {
+	*store.Store
+	t      *testing.T
+	url    string
+	tenant gateway.Tenant
+	now    time.Time
+}
+
+func newHooked(t *testing.T, url string, events, subjects int) hooked {
+	t.Helper()
+	h := hooked{open(t, url, store.Options{}), t, url, gateway.Tenant{}, time.Now().UTC().Truncate(time.Microsecond)}
+	h.tenant = newTenant(t, h.Store, "algo")
+	h.webhook("hook")
+	h.exec(`INSERT INTO events (tenant_key, pos, id, kind, subject, at, data)
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		SELECT %d, i, 'e' || i, 'message.sent', 's' || (i %% %d), %d, '{}' FROM n`, events, h.tenant.Key, subjects, h.now.UnixMicro())
+	return h
+}
+
+func (h hooked) webhook(id string) {
+	h.t.Helper()
+	h.must(h.CreateWebhook(h.t.Context(), gateway.Webhook{
+		ID: id, TenantKey: h.tenant.Key, URL: "https://example.com/", Events: []string{"*"}, Secret: []byte("sealed"), Status: gateway.WebhookEnabled, Since: h.now, CreatedAt: h.now,
+	}))
+}
+
+// deliveries has the webhook be told of all events, at a time.
+func (h hooked) deliveries(id string, next int64) {
+	h.t.Helper()
+	h.exec(`INSERT INTO webhook_deliveries (endpoint_id, pos, tenant_key, subject, attempts, next_at) SELECT '%s', pos, tenant_key, subject, 0, %d FROM events`, id, next)
+}
+
+func (h hooked) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h hooked) exec(format string, args ...any) {
+	h.t.Helper()
+	_, err := h.Writer().ExecContext(h.t.Context(), fmt.Sprintf(format, args...))
+	h.must(err)
+}
+
+func (h hooked) count(query string) (n int) {
+	h.t.Helper()
+	h.must(h.Writer().QueryRowContext(h.t.Context(), query).Scan(&n))
+	return n
+}
+
+func (h hooked) due() []gateway.DueWebhook {
+	h.t.Helper()
+	list, err := h.DueWebhooks(h.t.Context(), h.now, 10)
+	h.must(err)
+	return list
+}
+
+// when runs statements in the database at an event of a table, if a condition on its row (ROW) holds.
+func (h hooked) when(event, table, condition, do string) {
+	h.t.Helper()
+	row := map[bool]string{true: "OLD", false: "NEW"}[strings.HasSuffix(event, "DELETE")]
+	condition = strings.ReplaceAll(condition, "ROW", row)
+	if h.Dialect() == "sqlite" {
+		h.exec(`CREATE TRIGGER once %s ON %s WHEN %s BEGIN %s; END`, event, table, condition, strings.ReplaceAll(do, "FAIL", "SELECT RAISE(ABORT, 'as asked')"))
+		return
+	}
+	h.exec(`CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN %s; RETURN %s; END $$`, strings.ReplaceAll(do, "FAIL", "RAISE EXCEPTION 'as asked'"), row)
+	h.exec(`CREATE TRIGGER once %s ON %s FOR EACH ROW WHEN (%s) EXECUTE FUNCTION once()`, event, table, condition)
+}
+
+func (h hooked) never(table string) {
+	h.t.Helper()
+	if h.Dialect() == "sqlite" {
+		h.exec(`DROP TRIGGER once`)
+		return
+	}
+	h.exec(`DROP TRIGGER once ON %s`, table)
+}
+
+// TestAReplayLeavesOutWhatIsForgottenMeanwhile: a delivery without its event would hold up its subject for ever.
+func TestAReplayLeavesOutWhatIsForgottenMeanwhile(t *testing.T) {
+	t.Parallel()
+	services.EachDatabase(t, func(t *testing.T, url string) {
+		const events = store.SettleBatch + 20
+		h := newHooked(t, url, events, events)
+		// The last ten are forgotten while the first part is replayed.
+		h.when("AFTER INSERT", "webhook_deliveries", "ROW.pos = 7", fmt.Sprintf("DELETE FROM events WHERE pos > %d", events-10))
+		n, err := h.Replay(t.Context(), h.tenant.Key, "hook", 0, h.now.Add(-time.Hour))
+		if err != nil || n != events-10 {
+			t.Errorf("%d were replayed, %v", n, err)
+		}
+		if lost := h.count(`SELECT COUNT(*) FROM webhook_deliveries WHERE pos NOT IN (SELECT pos FROM events)`); lost > 0 {
+			t.Errorf("%d deliveries have no event", lost)
+		}
+		if due := h.due(); len(due) != 1 {
+			t.Errorf("due are %v", due)
+		}
+	})
+}
+
+// TestADeletionIsMadeInParts: of a webhook and of a tenant. What was deleted is gone at once, however far the removal of what it had comes, and
+// that goes on where it stopped.
+func TestADeletionIsMadeInParts(t *testing.T) {
+	t.Parallel()
+	const events = 1200
+	for what, remove := range map[string]func(hooked) error{
+		"webhook": func(h hooked) error { return h.DeleteWebhook(h.t.Context(), h.tenant.Key, "hook") },
+		"tenant":  func(h hooked) error { return h.DeleteTenant(h.t.Context(), "algo") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			services.EachDatabase(t, func(t *testing.T, url string) {
+				ctx := t.Context()
+				h := newHooked(t, url, events, 10)
+				h.deliveries("hook", 0)
+				h.exec(`INSERT INTO webhook_attempts (endpoint_id, event_id, kind, attempt, at, status, took, error, outcome, next_at)
+					SELECT 'hook', id, kind, 1, at, 500, 1, '', 'retry', 0 FROM events`)
+				h.when("BEFORE DELETE", "webhook_deliveries", fmt.Sprintf("ROW.pos = %d", events), "FAIL")
+				if err := remove(h); err == nil {
+					t.Fatal("the last part was removed")
+				}
+				if left := h.count(`SELECT COUNT(*) FROM webhook_deliveries`); left != events%500 {
+					t.Errorf("%d deliveries are left", left)
+				}
+				list, err := h.Webhooks(ctx, h.tenant.Key)
+				if due := h.due(); err != nil || len(list) > 0 || len(due) > 0 {
+					t.Errorf("there are %v, due %v, %v", list, due, err)
+				}
+				notFound := &gateway.Error{Code: gateway.CodeNotFound}
+				_, err = h.Webhook(ctx, h.tenant.Key, "hook")
+				_, err2 := h.TestWebhook(ctx, h.tenant.Key, "hook", h.now)
+				_, err3 := h.UpdateWebhook(ctx, h.tenant.Key, "hook", func(*gateway.Webhook) error { return nil })
+				if err4 := remove(h); !errors.Is(err, notFound) || !errors.Is(err2, notFound) || !errors.Is(err3, notFound) || !errors.Is(err4, notFound) {
+					t.Errorf("it answers %v, %v, %v, %v", err, err2, err3, err4)
+				}
+				if secrets := h.count(`SELECT COUNT(*) FROM webhook_endpoints WHERE url <> '' OR length(secret) > 0`); secrets > 0 {
+					t.Error("its secret is kept")
+				}
+				h.never("webhook_deliveries")
+				if what == "tenant" {
+					open(t, url, store.Options{}) // where deletions of tenants go on
+				} else if _, err := h.ForgetEvents(ctx, h.now.Add(-time.Hour), 10); err != nil {
+					t.Fatal(err)
+				}
+				if left := h.count(`SELECT (SELECT COUNT(*) FROM webhook_deliveries) + (SELECT COUNT(*) FROM webhook_attempts) + (SELECT COUNT(*) FROM webhook_endpoints)`); left > 0 {
+					t.Errorf("%d rows are left", left)
+				}
+			})
+		})
+	}
+}
+
+// TestAWebhookWhoseFirstIsPutOffIsNotDue: an event that came while the one before it was put off has no time of its own.
+func TestAWebhookWhoseFirstIsPutOffIsNotDue(t *testing.T) {
+	t.Parallel()
+	services.EachDatabase(t, func(t *testing.T, url string) {
+		h := newHooked(t, url, 2, 1)
+		h.deliveries("hook", 0)
+		h.exec(`UPDATE webhook_deliveries SET next_at = %d WHERE pos = 1`, h.now.Add(time.Hour).UnixMicro())
+		list, err := h.NextDeliveries(t.Context(), "hook", h.now, 10)
+		if due := h.due(); err != nil || len(list) > 0 || len(due) > 0 {
+			t.Errorf("due is %v, to post %v, %v", due, list, err)
+		}
+		h.now = h.now.Add(time.Hour)
+		list, err = h.NextDeliveries(t.Context(), "hook", h.now, 10)
+		if due := h.due(); err != nil || len(list) != 1 || list[0].Notice.Pos != 1 || len(due) != 1 {
+			t.Errorf("an hour later due is %v, to post %v, %v", due, list, err)
+		}
+	})
+}
+
+// TestDueWebhooksTakeTurns when more are due than a sweep enqueues.
+func TestDueWebhooksTakeTurns(t *testing.T) {
+	t.Parallel()
+	services.EachDatabase(t, func(t *testing.T, url string) {
+		ctx := t.Context()
+		h := newHooked(t, url, 1, 1)
+		h.deliveries("hook", 0)
+		for _, id := range []string{"other", "third"} {
+			h.webhook(id)
+			h.deliveries(id, 0)
+		}
+		served := map[string]int{}
+		for range 3 {
+			due, err := h.DueWebhooks(ctx, h.now, 1)
+			h.must(err)
+			if len(due) != 1 {
+				t.Fatalf("due are %v", due)
+			}
+			turn := gateway.WebhookTurn{WebhookID: due[0].ID, Owner: "w1"}
+			if w, err := h.TakeWebhookTurn(ctx, turn, time.Hour); err != nil || w == nil {
+				t.Fatalf("the turn is %v, %v", w, err)
+			}
+			h.must(h.EndWebhookTurn(ctx, turn)) // nothing of it was taken
+			served[due[0].ID]++
+		}
+		if len(served) != 3 {
+			t.Errorf("turns had %v", served)
+		}
+	})
+}
