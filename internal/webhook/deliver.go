@@ -47,7 +47,7 @@ type Store interface {
 	RecordDeliveries(ctx context.Context, turn gateway.WebhookTurn, ttl time.Duration, attempts []gateway.DeliveryAttempt,
 		apply func(*gateway.Webhook)) (w gateway.Webhook, held bool, err error)
 
-	// ForgetEvents removes up to limit of what happened before a time, of each tenant and kind of row, and tells how many.
+	// ForgetEvents removes what happened before a time, and what is left of deleted webhooks, up to limit rows of a kind in one transaction.
 	ForgetEvents(ctx context.Context, before time.Time, limit int) (removed int, err error)
 }
 
@@ -130,7 +130,7 @@ func (d *Deliverer) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		found, err := d.sweep(ctx)
+		found, more, err := d.sweep(ctx)
 		if err != nil && ctx.Err() == nil {
 			d.Log.WarnContext(ctx, "put off the webhooks", "error", err)
 		}
@@ -143,16 +143,19 @@ func (d *Deliverer) run(ctx context.Context) {
 				d.Log.WarnContext(ctx, "put off the removal of old events", "error", err)
 			}
 		}
-		if err == nil && !worked.IsZero() && time.Since(worked) < busyFor {
+		switch {
+		case err == nil && more:
+			timer.Reset(0)
+		case err == nil && !worked.IsZero() && time.Since(worked) < busyFor:
 			timer.Reset(d.Often)
-		} else {
+		default:
 			timer.Reset(d.Seldom)
 		}
 	}
 }
 
-// sweep settles what has happened, one batch of each tenant after the other until all are, and enqueues the webhooks that are due.
-func (d *Deliverer) sweep(ctx context.Context) (found bool, err error) {
+// sweep settles a batch of what has happened to each tenant, and enqueues the webhooks that are due. more: some tenant had more than a batch.
+func (d *Deliverer) sweep(ctx context.Context) (found, more bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %s", gateway.PanicCause(p))
@@ -160,30 +163,27 @@ func (d *Deliverer) sweep(ctx context.Context) (found bool, err error) {
 	}()
 	tenants, err := d.Store.UnsettledTenants(ctx)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	var errs []error
 	for _, key := range tenants {
-		if _, err := d.Store.SettleEvents(ctx, key); err != nil {
+		others, err := d.Store.SettleEvents(ctx, key)
+		if err != nil {
 			errs = append(errs, err) // another tenant's may be fine
 		}
+		more = more || others
 	}
 	due, err := d.Store.DueWebhooks(ctx, d.clock(), dueLimit)
 	if err == nil {
 		err = d.Queue.Add(ctx, due)
 	}
-	return len(tenants)+len(due) > 0, errors.Join(append(errs, err)...)
+	return len(tenants)+len(due) > 0, more, errors.Join(append(errs, err)...)
 }
 
 // tidy removes what has been kept long enough.
 func (d *Deliverer) tidy(ctx context.Context) error {
-	before := d.clock().Add(-gateway.EventsKept)
-	for ctx.Err() == nil {
-		if n, err := d.Store.ForgetEvents(ctx, before, tidyBatch); err != nil || n == 0 {
-			return err
-		}
-	}
-	return nil
+	_, err := d.Store.ForgetEvents(ctx, d.clock().Add(-gateway.EventsKept), tidyBatch)
+	return err
 }
 
 // Deliver posts to a webhook what is due, if nobody else does, until nothing is or its time is up. What is in flight when ctx ends is given a moment.
