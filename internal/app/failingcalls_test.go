@@ -96,6 +96,7 @@ func elsewhere() map[string]string {
 		restricted  = "is asked under a restriction alone: until it is answered the message waits, and costs no attempt (internal/dispatch)"
 		fetches     = "is about a file that a message names by its URL: the attempt fails before anything is sent, and the next one fetches it (internal/fetch)"
 		receives    = "stores what a phone sent before WhatsApp is told that it arrived: it comes again until that succeeds (internal/session)"
+		asks        = "is a question of the caller to WhatsApp, about numbers, groups and files that came: who asked is told, and asks again; no message waits for it"
 		asStranger  = "is asked under a restriction alone: who cannot be looked up waits for its end as a stranger (internal/dispatch)"
 	)
 	return map[string]string{
@@ -105,8 +106,9 @@ func elsewhere() map[string]string {
 		"AddOptOuts": administers, "RemoveOptOut": administers, "LastSeq": purges, "UpdateWaiting": purges, "Backlog": pairs,
 		"SetQueue": administers, "UpdateSettings": administers, "CancelQueued": purges,
 		"SentTimes": caps, "SentTimesTo": caps, "FirstContactTimes": caps, "OptedOut": caps, "Bulk": caps,
-		"NextRecipients":  ahead,
-		"Reconsider":      frees,
+		"NextRecipients": ahead,
+		"Reconsider":     frees,
+		"Ask":            asks, "Query": asks, "LastQuery": asks, "AnswerQuery": asks, "NumberChecks": asks, "KeepNumberChecks": asks,
 		"ReleaseSessions": leaves, "ReleaseSession": leaves, "RetireWorker": leaves,
 		"Shares": shares, "Spare": shares, "KnownContact": asStranger, "Session": restricted,
 	}

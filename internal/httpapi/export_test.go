@@ -30,7 +30,7 @@ func UnknownKeysKept(came int) int {
 	cache := newKeyCache(time.Hour, time.Now)
 	for i := range came {
 		var hash [32]byte
-		binary.BigEndian.PutUint64(hash[:], uint64(i)) //nolint:gosec // not negative
+		binary.BigEndian.PutUint64(hash[:], uint64(i))
 		cache.putUnknown(hash, cache.age())
 	}
 	return len(cache.unknown)
