@@ -248,7 +248,7 @@ func (s *Server) GetInboundMedia(c echo.Context, _ string, id string) error {
 			return wrap(err, "open the file that was fetched")
 		}
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read
 	return sendFile(c, &m, file)
 }
 
