@@ -109,3 +109,8 @@ func ChangeTogether() string { return postgresDialect().sql(changeTogether) }
 
 // ClaimTogether see ChangeTogether.
 func ClaimTogether() string { return postgresDialect().sql(claimTogether) }
+
+// Deliveries are the statements by which webhooks are served and old events found.
+func (s *Store) Deliveries() map[string]string {
+	return map[string]string{"due": s.d.sql(selectDueWebhooks), "next": selectNextDeliveries, "forgettable": selectForgettable}
+}

@@ -72,12 +72,15 @@ func (s *Store) NextDeliveries(ctx context.Context, id string, now time.Time, li
 	return list, nil
 }
 
-const selectNextDeliveries = `SELECT d.endpoint_id, d.attempts, e.id, e.tenant_key, t.id, e.pos, e.kind, e.subject, e.at, e.data
-	FROM (SELECT * FROM (SELECT * FROM webhook_deliveries d WHERE d.endpoint_id = $1 AND d.next_at = 0 AND ` + firstOfSubject + ` ORDER BY d.pos LIMIT $3) fresh
+// selectNextDeliveries has two parts: were they one in the order of next_at, what fails would wait for as long as anything new comes; in the order of
+// pos, everything that waits for another attempt would be read. 0 is written as a range, or SQLite goes by pos.
+const selectNextDeliveries = `SELECT n.endpoint_id, n.attempts, e.id, e.tenant_key, t.id, e.pos, e.kind, e.subject, e.at, e.data
+	FROM (SELECT * FROM (SELECT * FROM webhook_deliveries d WHERE d.endpoint_id = $1 AND d.next_at <= 0 AND ` + firstOfSubject + `
+			ORDER BY d.next_at, d.pos LIMIT $3) fresh
 		UNION ALL SELECT * FROM (SELECT * FROM webhook_deliveries d WHERE d.endpoint_id = $1 AND d.next_at > 0 AND d.next_at <= $2 AND ` + firstOfSubject + `
-			ORDER BY d.next_at, d.pos LIMIT $3) again) d
-	JOIN events e ON e.tenant_key = d.tenant_key AND e.pos = d.pos JOIN tenants t ON t.tenant_key = d.tenant_key
-	ORDER BY d.pos LIMIT $3`
+			ORDER BY d.next_at, d.pos LIMIT $3) again) n
+	JOIN events e ON e.tenant_key = n.tenant_key AND e.pos = n.pos JOIN tenants t ON t.tenant_key = n.tenant_key
+	ORDER BY n.pos LIMIT $3`
 
 // RecordDeliveries stores what became of attempts, and what apply makes of the webhook by that; the turn is prolonged by ttl. It returns the
 // webhook and whether the turn is still held. What was taken stays taken when the turn was lost meanwhile: it was.

@@ -3,6 +3,9 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -214,4 +217,67 @@ func TestDueWebhooksTakeTurns(t *testing.T) {
 			t.Errorf("turns had %v", served)
 		}
 	})
+}
+
+// served are the statements of h.Deliveries with their arguments.
+func (h hooked) served() map[string]string {
+	at, before := fmt.Sprint(h.now.UnixMicro()), fmt.Sprint(h.now.Add(-time.Hour).UnixMicro())
+	arguments := map[string][]string{"due": {at, "500"}, "next": {"'hook'", at, "8"}, "forgettable": {before, "500"}}
+	filled := h.Deliveries()
+	for name, query := range filled {
+		for i, argument := range arguments[name] {
+			query = strings.ReplaceAll(query, fmt.Sprintf("$%d", i+1), argument)
+		}
+		filled[name] = query
+	}
+	return filled
+}
+
+// TestWebhooksReadOnlyWhatIsDue: however much waits for another attempt, and however much is not old.
+func TestWebhooksReadOnlyWhatIsDue(t *testing.T) {
+	t.Parallel()
+	h := newHooked(t, "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), 1, 1)
+	for name, query := range h.served() {
+		plan := explain(t, h.Writer(), "EXPLAIN QUERY PLAN "+query)
+		for _, whole := range []string{"SCAN d", "SCAN p", "SCAN e;", "SCAN a;"} {
+			if strings.Contains(plan+";", whole) {
+				t.Errorf("%s goes by %s", name, plan)
+			}
+		}
+		if name != "forgettable" && (strings.Count(plan, "webhook_deliveries_due") != strings.Count(query, "next_at <") ||
+			!strings.Contains(plan, "webhook_deliveries_subject")) {
+			t.Errorf("%s goes by %s", name, plan)
+		}
+	}
+}
+
+func TestWebhooksReadOnlyWhatIsDueOnPostgres(t *testing.T) {
+	t.Parallel()
+	const events = 20_000
+	h := newHooked(t, services.Postgres(t), events, events/4)
+	h.deliveries("hook", h.now.Add(time.Hour).UnixMicro())
+	h.exec(`UPDATE webhook_deliveries SET next_at = 0 WHERE subject IN ('s1', 's2')`)
+	h.exec(`INSERT INTO webhook_attempts (endpoint_id, event_id, kind, attempt, at, status, took, error, outcome, next_at)
+		SELECT 'hook', id, kind, 1, at, 500, 1, '', 'retry', 0 FROM events`)
+	h.exec(`ANALYZE`)
+	steps := regexp.MustCompile(`(?:actual rows=([0-9.]+) loops=([0-9]+)|Rows Removed by [A-Za-z ]+: ([0-9.]+))`)
+	for name, query := range h.served() {
+		plan := explain(t, h.Writer(), "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "+query)
+		found := steps.FindAllStringSubmatch(plan, -1)
+		if len(found) == 0 {
+			t.Errorf("%s: no rows are told by %s", name, plan)
+		}
+		for _, step := range found {
+			rows, err := strconv.ParseFloat(step[1]+step[3], 64)
+			if err != nil {
+				t.Fatalf("%s: %v in %s", name, err, plan)
+			}
+			if loops, err := strconv.Atoi(step[2]); err == nil {
+				rows *= float64(loops)
+			}
+			if rows > 500 {
+				t.Errorf("%s reads %.0f rows: %s", name, rows, plan)
+			}
+		}
+	}
 }
