@@ -48,6 +48,8 @@ func judge(e *gateway.SendError) (gateway.OutcomeKind, gateway.Failure) {
 		return judgeMedia(e.Err)
 	case gateway.CauseFetch:
 		return judgeFetch(e)
+	case gateway.CauseFetching:
+		return hold(gateway.CodeMediaURLPending, "The file at media.url is being fetched.")
 	case gateway.CauseInternal:
 	}
 	return retry(gateway.CodeInternal, "The send failed for a reason of the hub's own.")

@@ -68,7 +68,8 @@ type Paces interface {
 
 // Files fetches the files that messages name by a URL.
 type Files interface {
-	// Fetch gives m its file, once and for all. Every error is a *gateway.SendError; nothing was sent then.
+	// Fetch gives m its file, once and for all. Every error is a *gateway.SendError; nothing was sent then. It returns within a moment, with
+	// gateway.CauseFetching while the file is being fetched.
 	Fetch(ctx context.Context, f gateway.Fence, m *gateway.Message) error
 }
 
@@ -111,6 +112,7 @@ const (
 	recordLimit  = 10 * time.Second
 	lastRecord   = 3 * time.Second // for the last try, when the handler was told to end
 	enqueueLimit = time.Second
+	fetchPause   = 2 * time.Second // before a message is looked at again whose file is being fetched
 )
 
 // Dispatcher handles the tickets of all tenants of this process.
@@ -318,6 +320,9 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 	case gateway.OutcomeRetry:
 		return d.at(m, outcome, d.Clock().Add(d.backoff(m.Attempts)))
 	case gateway.OutcomeHold:
+		if failed.Cause == gateway.CauseFetching {
+			return d.at(m, outcome, d.Clock().Add(fetchPause))
+		}
 		if now, err := d.Sessions.Session(ctx, fence.TenantKey); err == nil { // WhatsApp may have told more while it was sent
 			restriction = now.Restriction
 		}

@@ -47,19 +47,25 @@ type Fetcher struct {
 	store  Store
 	files  Files
 	client *http.Client
+	jobs   *jobs
 }
 
 // New makes a Fetcher that calls what guard lets through.
 func New(store Store, files Files, guard *egress.Guard) *Fetcher {
-	return &Fetcher{store: store, files: files, client: guard.Client(egress.Options{Time: Time, Answer: Answer})}
+	client := guard.Client(egress.Options{Time: Time, Answer: Answer, ConnsPerHost: perProcess})
+	return &Fetcher{store: store, files: files, client: client, jobs: newJobs()}
 }
 
-// Close lets go of connections that are kept open.
-func (f *Fetcher) Close() { f.client.CloseIdleConnections() }
+// Close ends what is being fetched and lets go of connections that are kept open.
+func (f *Fetcher) Close() {
+	f.jobs.stop()
+	f.client.CloseIdleConnections()
+}
 
 // Fetch gives m the file that its URL names and stores that under the lease. The error is a *gateway.SendError with
 // gateway.CauseFetch, whose Server is the HTTP status that was answered, 0 for none, and whose Err holds a *gateway.Error of
-// what cannot be mended by another try; or with gateway.CauseFenced, CauseStopped or CauseStore.
+// what cannot be mended by another try; or with gateway.CauseFenced, CauseStopped or CauseStore. It returns within a moment: with
+// gateway.CauseFetching while the file is being fetched beside the sends, to be asked again soon.
 func (f *Fetcher) Fetch(ctx context.Context, fence gateway.Fence, m *gateway.Message) error {
 	if m.BulkID != "" {
 		known, err := f.store.FetchedFor(ctx, m.BulkID)
@@ -73,11 +79,22 @@ func (f *Fetcher) Fetch(ctx context.Context, fence gateway.Fence, m *gateway.Mes
 			}
 		}
 	}
-	media, err := f.get(ctx, m.Content.File)
-	if err != nil {
+	given := *m
+	media, of, err := f.jobs.result(ctx, m, func(ctx context.Context) (gateway.Media, error) {
+		media, err := f.get(ctx, given.Content.File)
+		if err == nil {
+			err = f.keep(ctx, fence, &given, media)
+		}
+		return media, err
+	})
+	switch {
+	case err != nil:
 		return err
+	case of != m.ID: // another one of its bulk
+		return f.keep(ctx, fence, m, media)
 	}
-	return f.keep(ctx, fence, m, media)
+	m.Media, m.Type = &media, media.Type()
+	return nil
 }
 
 func (f *Fetcher) keep(ctx context.Context, fence gateway.Fence, m *gateway.Message, media gateway.Media) error {

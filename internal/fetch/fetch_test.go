@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 
 // rows is the store: what was kept, and what it says.
 type rows struct {
+	mu    sync.Mutex
 	kept  []gateway.Message
 	bulks map[string]gateway.Media
 	fail  error
@@ -28,6 +30,8 @@ type rows struct {
 func (*rows) KeepBlob(context.Context, string, int64) error { return nil }
 
 func (r *rows) KeepFetched(_ context.Context, _ gateway.Fence, m *gateway.Message) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.fail != nil {
 		return r.fail
 	}
@@ -39,6 +43,8 @@ func (r *rows) KeepFetched(_ context.Context, _ gateway.Fence, m *gateway.Messag
 }
 
 func (r *rows) FetchedFor(_ context.Context, bulk string) (*gateway.Media, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if m, ok := r.bulks[bulk]; ok {
 		return &m, nil
 	}
@@ -67,6 +73,16 @@ func serve(t *testing.T, answer http.HandlerFunc) (url string, asked *atomic.Int
 	}))
 	t.Cleanup(server.Close)
 	return server.URL, asked
+}
+
+// fetched is Fetch, asked again until it has ended.
+func fetched(ctx context.Context, f *fetch.Fetcher, fence gateway.Fence, m *gateway.Message) error {
+	for {
+		err := f.Fetch(ctx, fence, m)
+		if failed, ok := errors.AsType[*gateway.SendError](err); !ok || failed.Cause != gateway.CauseFetching {
+			return err
+		}
+	}
 }
 
 func message(url, mimetype string) *gateway.Message {
@@ -100,7 +116,7 @@ func TestAFileIsFetchedAsWhatItIs(t *testing.T) {
 			})
 			f, store := newFetcher(t, true, 1<<30)
 			m := message(url+c.path, c.declared)
-			if err := f.Fetch(t.Context(), gateway.Fence{TenantKey: 1}, m); err != nil {
+			if err := fetched(t.Context(), f, gateway.Fence{TenantKey: 1}, m); err != nil {
 				t.Fatal(err)
 			}
 			if m.Media == nil || m.Type != c.want || m.Media.MimeType != c.mimetype || m.Media.Filename != c.filename || m.Media.Size != int64(len(picture)) {
@@ -120,7 +136,7 @@ func TestABulkFetchesItsFileOnce(t *testing.T) {
 	for range 5 {
 		m := message(url, "text/plain")
 		m.BulkID = "b"
-		if err := f.Fetch(t.Context(), gateway.Fence{TenantKey: 1}, m); err != nil || m.Media == nil {
+		if err := fetched(t.Context(), f, gateway.Fence{TenantKey: 1}, m); err != nil || m.Media == nil {
 			t.Fatalf("%v, %v", m.Media, err)
 		}
 	}
@@ -158,7 +174,7 @@ func TestAFetchThatFailsSaysWhy(t *testing.T) {
 			url, _ := serve(t, c.answer)
 			f, store := newFetcher(t, true, 1<<30)
 			m := message(url+"/secret-token", "image/png")
-			err := f.Fetch(t.Context(), gateway.Fence{TenantKey: 1}, m)
+			err := fetched(t.Context(), f, gateway.Fence{TenantKey: 1}, m)
 			failed, ok := errors.AsType[*gateway.SendError](err)
 			if !ok || failed.Cause != gateway.CauseFetch || failed.Server != c.status || failed.OnWire || gateway.CodeOf(failed.Err) != c.code {
 				t.Errorf("got %+v", err)
@@ -181,7 +197,7 @@ func TestAFileWithoutEndIsCutOff(t *testing.T) {
 		}
 	})
 	f, _ := newFetcher(t, true, 1<<20)
-	err := f.Fetch(t.Context(), gateway.Fence{TenantKey: 1}, message(url, ""))
+	err := fetched(t.Context(), f, gateway.Fence{TenantKey: 1}, message(url, ""))
 	if failed, ok := errors.AsType[*gateway.SendError](err); !ok || gateway.CodeOf(failed.Err) != gateway.CodeMediaBusy {
 		t.Errorf("got %v", err)
 	}
@@ -192,7 +208,7 @@ func TestPrivateAddressesAreNotFetchedFrom(t *testing.T) {
 	url, asked := serve(t, func(http.ResponseWriter, *http.Request) {})
 	f, _ := newFetcher(t, false, 1<<30)
 	for _, raw := range []string{url, "http://169.254.169.254/latest/meta-data/", "http://[::ffff:127.0.0.1]/", "http://2130706433/", "file:///etc/passwd", "http://localhost:3003/debug/pprof"} {
-		err := f.Fetch(t.Context(), gateway.Fence{TenantKey: 1}, message(raw, ""))
+		err := fetched(t.Context(), f, gateway.Fence{TenantKey: 1}, message(raw, ""))
 		failed, ok := errors.AsType[*gateway.SendError](err)
 		if !ok || failed.Cause != gateway.CauseFetch || gateway.CodeOf(failed.Err) != gateway.CodeMediaURLRefused {
 			t.Errorf("%s: %v", raw, err)
@@ -210,14 +226,14 @@ func TestAFetchWithoutTheLeaseIsNotKept(t *testing.T) {
 	for fail, cause := range map[error]gateway.SendCause{gateway.ErrFenced: gateway.CauseFenced, errors.New("disk gone"): gateway.CauseStore} {
 		store.fail = fail
 		m := message(url, "")
-		err := f.Fetch(t.Context(), gateway.Fence{TenantKey: 1}, m)
+		err := fetched(t.Context(), f, gateway.Fence{TenantKey: 1}, m)
 		if failed, ok := errors.AsType[*gateway.SendError](err); !ok || failed.Cause != cause || m.Media != nil {
 			t.Errorf("got %v, want %s", err, cause)
 		}
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := f.Fetch(ended, gateway.Fence{TenantKey: 1}, message(url, ""))
+	err := fetched(ended, f, gateway.Fence{TenantKey: 1}, message(url, ""))
 	if failed, ok := errors.AsType[*gateway.SendError](err); !ok || failed.Cause != gateway.CauseStopped {
 		t.Errorf("stopped: %v", err)
 	}

@@ -1012,7 +1012,7 @@ type MediaSource struct {
 	Mimetype *string `json:"mimetype,omitempty"`
 
 	// Url http or https, of a public host, port 80, 443, or 1024 and above, without a user. The file is fetched once, right before it is sent (once for a whole bulk), within
-	// 60 seconds, 64 MiB at most; redirects are not followed. Until then the message shows no media. What can pass (no answer, 5xx, 408, 425, 429) is tried again;
+	// 60 seconds, 64 MiB at most; redirects are not followed. Until then the message shows no media, and others go out before it. What can pass (no answer, 5xx, 408, 425, 429) is tried again;
 	// anything else fails the message with media_url_failed, media_url_refused or media_too_large.
 	Url *string `json:"url,omitempty"`
 }
