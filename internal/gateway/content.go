@@ -100,7 +100,7 @@ func (m *Message) Refers() *Target {
 		if m.Content != nil {
 			return m.Content.Target
 		}
-	case TypeText, TypeImage, TypeVideo, TypeAudio, TypeDocument, TypeLocation, TypeContacts:
+	default:
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (a *actor) obey(ctx context.Context, c gateway.Command) {
 	case gateway.CommandPacing:
 		a.reconsider()
 	case gateway.CommandQuery:
-		a.answer(c.Query)
+		a.answer(c.Query) //nolint:contextcheck // it outlives the command
 	default:
 		a.log.Warn("unknown command", "command", string(c.Kind))
 	}

@@ -234,7 +234,7 @@ func TestFilesAreFetchedWhileWhatsAppHasThem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer file.Close()
+		defer file.Close() //nolint:errcheck // it is read again below
 		if err := l.Download(w.ctx(), got.Inbound.Type, got.Inbound.Media, file); err != nil {
 			return nil, err
 		}

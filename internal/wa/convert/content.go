@@ -59,7 +59,7 @@ func Message(m *gateway.Message, chat Chat) (*waE2E.Message, error) {
 				Key: messageKey(content.Target, chat), Type: waE2E.ProtocolMessage_REVOKE.Enum(),
 			}}, nil
 		}
-	case gateway.TypeImage, gateway.TypeVideo, gateway.TypeAudio, gateway.TypeDocument:
+	default: // of files, see Media
 	}
 	return nil, fmt.Errorf("message %s of type %q has nothing to be made of", m.ID, m.Type)
 }

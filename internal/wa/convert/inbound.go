@@ -185,7 +185,7 @@ type downloadable interface {
 func file(m downloadable, mimetype, filename string, size uint64, seconds uint32) *gateway.InboundMedia {
 	f := &gateway.InboundMedia{
 		MimeType: clean(mimetype, maxMimeBytes), Filename: clean(filename, gateway.MaxFilenameBytes),
-		Size: int64(min(size, 1<<50)), Seconds: int(min(seconds, maxSeconds)), //nolint:gosec // bounded
+		Size: int64(min(size, 1<<50)), Seconds: int(min(seconds, maxSeconds)),
 	}
 	// Without all of these it cannot be fetched; with others than these it is no file of WhatsApp's.
 	if len(m.GetMediaKey()) == mediaKeySize && len(m.GetFileSHA256()) == 32 && len(m.GetFileEncSHA256()) == 32 && len(m.GetDirectPath()) <= maxPathBytes {

@@ -32,7 +32,7 @@ func MediaType(t gateway.MessageType) (whatsmeow.MediaType, error) {
 		return whatsmeow.MediaAudio, nil
 	case gateway.TypeDocument:
 		return whatsmeow.MediaDocument, nil
-	case gateway.TypeText, gateway.TypeLocation, gateway.TypeContacts, gateway.TypeReaction, gateway.TypeEdit, gateway.TypeRevoke:
+	default:
 	}
 	return "", fmt.Errorf("message type %q has no media", t)
 }
@@ -85,7 +85,7 @@ func Media(m *gateway.Message, up whatsmeow.UploadResponse) (*waE2E.Message, err
 			URL: &up.URL, DirectPath: &up.DirectPath, MediaKey: up.MediaKey,
 			FileEncSHA256: up.FileEncSHA256, FileSHA256: up.FileSHA256, FileLength: &up.FileLength,
 		}}, nil
-	case gateway.TypeText, gateway.TypeLocation, gateway.TypeContacts, gateway.TypeReaction, gateway.TypeEdit, gateway.TypeRevoke:
+	default:
 	}
 	return nil, fmt.Errorf("message type %q has no media", m.Type)
 }
