@@ -21,7 +21,13 @@ type Limits struct {
 	QueuedMessages    int // that wait, those of bulks and scheduled ones included
 }
 
-// RateAnswer says whether one more request is within a tenant's limit, and what is left of it.
+// RateOf names whose requests are counted together: all of a tenant's, or those of one of its keys.
+type RateOf struct {
+	TenantKey int64
+	KeyID     string // "": of all its keys
+}
+
+// RateAnswer says whether one more request is within a limit, and what is left of it.
 type RateAnswer struct {
 	OK        bool
 	Limit     int           // how many at once; 0: there is no limit
@@ -48,6 +54,8 @@ type APIKey struct {
 	CreatedAt time.Time
 	RevokedAt time.Time // zero: live
 	ExpiresAt time.Time // when a key that was replaced ends; zero: it does not
+
+	RequestsPerSecond int // of this key in the long run, twice as many at once; 0: as many as its tenant
 }
 
 // Expired reports whether the key ended by itself.

@@ -32,7 +32,7 @@ func tenantModel(t gateway.Tenant) spec.Tenant {
 	}
 }
 
-// orDefault is null for a limit that the hub's setting decides.
+// orDefault is null for a limit that is not set here: what is above decides.
 func orDefault(limit int) *int {
 	if limit == 0 {
 		return nil
@@ -61,12 +61,8 @@ func (s *Server) PatchTenant(c echo.Context, id string) error {
 				return d.UnknownField()
 			}
 			var value int
-			if null, err := d.Null(); err != nil {
+			if err := wholeLimit(d, &value); err != nil {
 				return err
-			} else if !null {
-				if value, err = wholeNumber(d, 1, gateway.MaxLimit); err != nil {
-					return err
-				}
 			}
 			changes = append(changes, func(l *gateway.Limits) { *limit(l) = value })
 			return nil

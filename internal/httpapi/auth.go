@@ -33,7 +33,7 @@ func (s *Server) authenticate(ctx context.Context, c echo.Context, op operation)
 		return gateway.Tenant{}, err
 	}
 	isAdmin := who.key.TenantKey == 0
-	callOf(c).admin = isAdmin
+	callOf(c).key, callOf(c).admin = who.key, isAdmin
 	callOf(c).manages = isAdmin || len(who.key.Scopes) == 0 || slices.Contains(who.key.Scopes, "manage")
 	if op.Access == accessAdmin {
 		if !isAdmin {

@@ -115,7 +115,7 @@ type Failures interface {
 
 // Rates says whether a tenant may make one more request now, of so many a second in the long run; 0: as the hub is set.
 type Rates interface {
-	Take(tenantKey int64, perSecond int) gateway.RateAnswer
+	Take(of gateway.RateOf, perSecond int) gateway.RateAnswer
 }
 
 // Deps are what the API needs. All but WebSessions, Failures, Rates, Sandbox and Answered are required.

@@ -29,7 +29,7 @@ func (s *Server) ListKeys(c echo.Context, id string) error {
 	list := spec.KeyList{Data: []spec.Key{}}
 	for _, k := range keys {
 		if k.RevokedAt.IsZero() {
-			list.Data = append(list.Data, spec.Key{Id: k.ID, Name: orNull(k.Name), Scopes: scopes(k), CreatedAt: k.CreatedAt.UTC(), ExpiresAt: timeOrNull(k.ExpiresAt)})
+			list.Data = append(list.Data, spec.Key{Id: k.ID, Name: orNull(k.Name), Scopes: scopes(k), CreatedAt: k.CreatedAt.UTC(), ExpiresAt: timeOrNull(k.ExpiresAt), RequestsPerSecond: orDefault(k.RequestsPerSecond)})
 		}
 	}
 	return sendJSON(c, list)
@@ -61,7 +61,7 @@ func (s *Server) CreateKey(c echo.Context, id string, _ spec.CreateKeyParams) er
 			return nil, wrap(err, "create the key")
 		}
 		s.keys.clear()
-		shown := spec.CreatedKey{Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt, Key: &secret}
+		shown := spec.CreatedKey{Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt, RequestsPerSecond: orDefault(key.RequestsPerSecond), Key: &secret}
 		a := jsonAnswer(http.StatusCreated, shown)
 		shown.Key = nil
 		a.replay = &jsonAnswer(http.StatusCreated, shown).IdempotencyAnswer
@@ -115,7 +115,7 @@ func (s *Server) RotateKey(c echo.Context, id, keyID string, _ spec.RotateKeyPar
 			return nil, wrap(err, "rotate the key")
 		}
 		shown := spec.RotatedKey{
-			Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt.UTC(), Key: &secret,
+			Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt.UTC(), RequestsPerSecond: orDefault(key.RequestsPerSecond), Key: &secret,
 			OldKeyId: old.ID, OldKeyExpiresAt: old.ExpiresAt.UTC(),
 		}
 		a := jsonAnswer(http.StatusCreated, shown)
@@ -125,7 +125,7 @@ func (s *Server) RotateKey(c echo.Context, id, keyID string, _ spec.RotateKeyPar
 	})
 }
 
-// decodeKey reads {name?, scopes?}.
+// decodeKey reads {name?, scopes?, requestsPerSecond?}.
 func decodeKey(d *strictjson.Decoder, key *gateway.APIKey) error {
 	if d == nil {
 		return nil
@@ -134,6 +134,8 @@ func decodeKey(d *strictjson.Decoder, key *gateway.APIKey) error {
 		switch field {
 		case "name":
 			return optional(d, &key.Name, maxNameField, gateway.CodeInvalidBody)
+		case "requestsPerSecond":
+			return wholeLimit(d, &key.RequestsPerSecond)
 		case "scopes":
 			if null, err := d.Null(); err != nil || null {
 				return err
@@ -168,4 +170,14 @@ func (s *Server) DeleteKey(c echo.Context, id, keyID string) error {
 		return wrap(err, "revoke the key")
 	}
 	return c.NoContent(http.StatusNoContent)
+}
+
+// wholeLimit reads a limit into to; null is 0: none.
+func wholeLimit(d *strictjson.Decoder, to *int) error {
+	*to = 0
+	null, err := d.Null()
+	if err == nil && !null {
+		*to, err = wholeNumber(d, 1, gateway.MaxLimit)
+	}
+	return err
 }

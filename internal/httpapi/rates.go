@@ -18,14 +18,24 @@ type tooFast struct {
 
 func (e *tooFast) Error() string { return fmt.Sprintf("%s; wait %v", e.why, e.wait) }
 
-// limit takes one request out of what the tenant may make, and tells what is left of it. The operator's own key is not limited: it is
-// who must be able to look when a tenant is too fast. The fields are those of draft-ietf-httpapi-ratelimit-headers-06, the last version of
-// that draft with one field for each value.
+// limit takes one request out of what the tenant may make, and out of what its key may if that has a limit of its own, and tells what is left of
+// the tighter one. The operator's own key is not limited: it is who must be able to look when a tenant is too fast. The fields are those of
+// draft-ietf-httpapi-ratelimit-headers-06, the last version of that draft with one field for each value.
 func (s *Server) limit(c echo.Context, op operation, tenant gateway.Tenant) error {
-	if s.rates == nil || op.Access != accessTenant || callOf(c).admin {
+	call := callOf(c)
+	if s.rates == nil || op.Access != accessTenant || call.admin {
 		return nil
 	}
-	rate := s.rates.Take(tenant.Key, tenant.Limits.RequestsPerSecond)
+	rate, why := gateway.RateAnswer{OK: true}, "this key makes more requests than it may"
+	if call.key.RequestsPerSecond > 0 {
+		rate = s.rates.Take(gateway.RateOf{TenantKey: tenant.Key, KeyID: call.key.ID}, call.key.RequestsPerSecond)
+	}
+	if rate.OK { // a key that is too fast takes nothing from the others
+		all := s.rates.Take(gateway.RateOf{TenantKey: tenant.Key}, tenant.Limits.RequestsPerSecond)
+		if all.Limit > 0 && (rate.Limit == 0 || !all.OK || all.Remaining < rate.Remaining) {
+			rate, why = all, "this tenant makes more requests than it may"
+		}
+	}
 	if rate.Limit == 0 {
 		return nil
 	}
@@ -34,7 +44,7 @@ func (s *Server) limit(c echo.Context, op operation, tenant gateway.Tenant) erro
 	h["Ratelimit-Remaining"] = []string{strconv.Itoa(rate.Remaining)}
 	h["Ratelimit-Reset"] = []string{strconv.Itoa(wholeUp(rate.Reset))}
 	if !rate.OK {
-		return &tooFast{rate.Wait, "this tenant makes more requests than it may"}
+		return &tooFast{rate.Wait, why}
 	}
 	return nil
 }

@@ -60,6 +60,38 @@ func TestATenantThatIsTooFastIsToldWhenToComeBack(t *testing.T) {
 	}
 }
 
+func TestAKeyMayHaveALimitOfItsOwn(t *testing.T) {
+	t.Parallel()
+	h := limited(t, 2)
+	create := func(path, body string) (id, key string) {
+		t.Helper()
+		var made struct {
+			ID, Key           string
+			RequestsPerSecond int
+		}
+		h.do(request{method: http.MethodPost, path: path, key: h.adminKey, body: body}).want(http.StatusCreated).decode(&made)
+		if made.RequestsPerSecond != 1 {
+			t.Errorf("made %+v", made)
+		}
+		return made.ID, made.Key
+	}
+	id, slow := create("/admin/tenants/algo/keys", `{"requestsPerSecond":1}`)
+	for want := 1; want >= 0; want-- {
+		if got := h.do(request{path: "/api/algo/session", key: slow}).want(http.StatusOK); got.header.Get("RateLimit-Limit") != "2" || got.header.Get("RateLimit-Remaining") != strconv.Itoa(want) {
+			t.Errorf("with %d left: %v", want, got.header)
+		}
+	}
+	h.do(request{path: "/api/algo/session", key: slow}).refused(http.StatusTooManyRequests, gateway.CodeRateLimited, "")
+	// What it was refused is left to the other keys: two of the tenant's four are used.
+	for range 2 {
+		h.do(request{path: "/api/algo/session"}).want(http.StatusOK)
+	}
+	h.do(request{path: "/api/algo/session"}).refused(http.StatusTooManyRequests, gateway.CodeRateLimited, "")
+	create("/admin/tenants/algo/keys/"+id+"/rotate", "") // the successor has the limit, too
+	h.do(request{method: http.MethodPost, path: "/admin/tenants/algo/keys", key: h.adminKey, body: `{"requestsPerSecond":0}`}).
+		refused(http.StatusUnprocessableEntity, gateway.CodeInvalidBody, "/requestsPerSecond")
+}
+
 func TestTryingKeysIsSlowedDown(t *testing.T) {
 	t.Parallel()
 	h := limited(t, 0)

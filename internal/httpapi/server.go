@@ -72,6 +72,7 @@ type Server struct {
 type call struct {
 	requestID string
 	tenant    gateway.Tenant // of /api routes
+	key       gateway.APIKey // that asked
 	admin     bool           // the admin key asked
 	manages   bool           // the key has the scope manage
 }

@@ -1,4 +1,4 @@
-// Package ratelimit holds one bucket of tokens per tenant. A request takes a token from memory and never waits for anything; ten times
+// Package ratelimit holds one bucket of tokens per tenant, and one per key that has a limit of its own. A request takes a token from memory and never waits for anything; ten times
 // a second the processes of a hub tell one another through Redis what they gave out, and take that from their own buckets. So a limit
 // holds for all of them together but for what is given out in a tenth of a second, and for a full bucket that a process which the tenant has
 // not talked to lately begins with. Without Redis, or while it is away, each process holds the limit for itself: nobody is refused for that.
@@ -40,7 +40,7 @@ type Limiter struct {
 	loop loop.Loop
 
 	mu      sync.Mutex
-	buckets map[int64]*bucket
+	buckets map[gateway.RateOf]*bucket
 	away    bool // Redis did not answer the last time
 }
 
@@ -62,12 +62,13 @@ func New(o Options) *Limiter {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Limiter{opts: o, buckets: map[int64]*bucket{}}
+	return &Limiter{opts: o, buckets: map[gateway.RateOf]*bucket{}}
 }
 
-// Take takes a token of the tenant, which may have perSecond in the long run and twice as many at once; 0: as Options say.
-func (l *Limiter) Take(tenantKey int64, perSecond int) gateway.RateAnswer {
-	if perSecond == 0 {
+// Take takes a token of a tenant or key, which may have perSecond in the long run and twice as many at once; 0: a tenant as Options say, a
+// key as many as its tenant.
+func (l *Limiter) Take(of gateway.RateOf, perSecond int) gateway.RateAnswer {
+	if perSecond == 0 && of.KeyID == "" {
 		perSecond = l.opts.PerSecond
 	}
 	if perSecond <= 0 {
@@ -76,10 +77,10 @@ func (l *Limiter) Take(tenantKey int64, perSecond int) gateway.RateAnswer {
 	now, rate := l.opts.Clock(), float64(perSecond)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.buckets[tenantKey]
+	b := l.buckets[of]
 	if b == nil {
 		b = &bucket{tokens: burst * rate, at: now, total: -1}
-		l.buckets[tenantKey] = b
+		l.buckets[of] = b
 	}
 	b.rate, b.size = rate, burst*rate // the operator may have changed it
 	b.fill(now)
@@ -139,9 +140,9 @@ func (l *Limiter) Share(ctx context.Context) {
 	asked, cancel := context.WithTimeout(ctx, shareTime)
 	defer cancel()
 	pipe := l.opts.Redis.Pipeline()
-	totals := make(map[int64]*redis.IntCmd, len(given))
+	totals := make(map[gateway.RateOf]*redis.IntCmd, len(given))
 	for key, n := range given {
-		name := "rate:{" + strconv.FormatInt(key, 10) + "}"
+		name := "rate:{" + strconv.FormatInt(key.TenantKey, 10) + "}" + key.KeyID
 		totals[key] = pipe.IncrBy(asked, name, n)
 		pipe.Expire(asked, name, idle)
 	}
@@ -165,11 +166,11 @@ func (l *Limiter) Share(ctx context.Context) {
 }
 
 // given is what was given out of each bucket since it was last asked; of those that were used lately, that is: also nothing.
-func (l *Limiter) given() map[int64]int64 {
+func (l *Limiter) given() map[gateway.RateOf]int64 {
 	now := l.opts.Clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	given := map[int64]int64{}
+	given := map[gateway.RateOf]int64{}
 	for key, b := range l.buckets {
 		unused := now.Sub(b.at)
 		switch {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/queue/embedded"
 	"github.com/wapro/hub/internal/ratelimit"
 )
@@ -35,7 +36,7 @@ func (c *clock) pass(d time.Duration) {
 // taken is how many of n requests are let through.
 func taken(l *ratelimit.Limiter, key int64, perSecond, n int) (ok int) {
 	for range n {
-		if l.Take(key, perSecond).OK {
+		if l.Take(gateway.RateOf{TenantKey: key}, perSecond).OK {
 			ok++
 		}
 	}
@@ -46,14 +47,14 @@ func TestATenantMayMakeTwoSecondsWorthAtOnceAndThenItsRate(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	l := ratelimit.New(ratelimit.Options{PerSecond: 10, Clock: c.Now})
-	first := l.Take(1, 0)
+	first := l.Take(gateway.RateOf{TenantKey: 1}, 0)
 	if !first.OK || first.Limit != 20 || first.Remaining != 19 || first.Reset != 100*time.Millisecond {
 		t.Errorf("the first answer is %+v", first)
 	}
 	if n := taken(l, 1, 0, 100); n != 19 {
 		t.Errorf("%d more at once", n)
 	}
-	if over := l.Take(1, 0); over.OK || over.Remaining != 0 || over.Wait != 100*time.Millisecond || over.Reset != 2*time.Second {
+	if over := l.Take(gateway.RateOf{TenantKey: 1}, 0); over.OK || over.Remaining != 0 || over.Wait != 100*time.Millisecond || over.Reset != 2*time.Second {
 		t.Errorf("over the limit the answer is %+v", over)
 	}
 	if n := taken(l, 2, 0, 100); n != 20 {
@@ -76,7 +77,7 @@ func TestATenantMayMakeTwoSecondsWorthAtOnceAndThenItsRate(t *testing.T) {
 		t.Errorf("%d after the limit was lowered", n)
 	}
 	none := ratelimit.New(ratelimit.Options{})
-	if answer := none.Take(1, 0); !answer.OK || answer.Limit != 0 {
+	if answer := none.Take(gateway.RateOf{TenantKey: 1}, 0); !answer.OK || answer.Limit != 0 {
 		t.Errorf("without a limit: %+v", answer)
 	}
 }

@@ -173,7 +173,7 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 	}
 }
 
-const keyColumns = `id, COALESCE(tenant_key, 0), name, scopes, hash, created_at, revoked_at, expires_at`
+const keyColumns = `id, COALESCE(tenant_key, 0), name, scopes, hash, created_at, revoked_at, expires_at, rate_limit`
 
 func scanKey(row scanner) (k gateway.APIKey, err error) {
 	var (
@@ -181,7 +181,7 @@ func scanKey(row scanner) (k gateway.APIKey, err error) {
 		hash                      []byte
 		created, revoked, expires int64
 	)
-	err = row.Scan(&k.ID, &k.TenantKey, &k.Name, &scopes, &hash, &created, &revoked, &expires)
+	err = row.Scan(&k.ID, &k.TenantKey, &k.Name, &scopes, &hash, &created, &revoked, &expires, &k.RequestsPerSecond)
 	k.Scopes = strings.Fields(scopes)
 	copy(k.Hash[:], hash)
 	k.CreatedAt, k.RevokedAt, k.ExpiresAt = fromMicros(created), fromMicros(revoked), fromMicros(expires)
@@ -210,16 +210,16 @@ func (s *Store) CreateKey(ctx context.Context, k gateway.APIKey) error {
 }
 
 func (s *Store) insertKey(tx *tx, k gateway.APIKey) error {
-	_, err := tx.exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at, expires_at)
-		VALUES ($1, NULLIF(CAST($2 AS BIGINT), 0), $3, $4, $5, $6, $7, $8)`,
-		k.ID, k.TenantKey, k.Name, strings.Join(k.Scopes, " "), k.Hash[:], k.Hash[:8], micros(k.CreatedAt), micros(k.ExpiresAt))
+	_, err := tx.exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at, expires_at, rate_limit)
+		VALUES ($1, NULLIF(CAST($2 AS BIGINT), 0), $3, $4, $5, $6, $7, $8, $9)`,
+		k.ID, k.TenantKey, k.Name, strings.Join(k.Scopes, " "), k.Hash[:], k.Hash[:8], micros(k.CreatedAt), micros(k.ExpiresAt), k.RequestsPerSecond)
 	if s.d.duplicate(err) {
 		return gateway.Errorf(gateway.CodeConflict, "a key with this id exists already")
 	}
 	return err
 }
 
-// RotateKey gives the tenant's live key id a successor with its name and scopes, of which fresh brings ID, Hash and CreatedAt, and
+// RotateKey gives the tenant's live key id a successor with its name, scopes and limit, of which fresh brings ID, Hash and CreatedAt, and
 // lets the old key end at until. CodeNotFound; CodeConflict: it has a successor already.
 func (s *Store) RotateKey(ctx context.Context, tenantKey int64, id string, fresh gateway.APIKey, until time.Time) (successor, old gateway.APIKey, err error) {
 	err = s.write(ctx, "rotate key", func(tx *tx) (err error) {
@@ -237,6 +237,7 @@ func (s *Store) RotateKey(ctx context.Context, tenantKey int64, id string, fresh
 		old.ExpiresAt = stored(until)
 		successor = fresh
 		successor.TenantKey, successor.Name, successor.Scopes, successor.ExpiresAt = tenantKey, old.Name, old.Scopes, time.Time{}
+		successor.RequestsPerSecond = old.RequestsPerSecond
 		if err := s.insertKey(tx, successor); err != nil {
 			return err
 		}

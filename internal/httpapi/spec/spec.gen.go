@@ -662,9 +662,12 @@ type CreatedKey struct {
 	Id        string    `json:"id"`
 
 	// Key The secret; null in a replay.
-	Key    *string `json:"key"`
-	Name   *string `json:"name"`
-	Scopes []Scope `json:"scopes"`
+	Key  *string `json:"key"`
+	Name *string `json:"name"`
+
+	// RequestsPerSecond Null: no limit of its own.
+	RequestsPerSecond *int    `json:"requestsPerSecond"`
+	Scopes            []Scope `json:"scopes"`
 }
 
 // CreatedWebhook defines model for CreatedWebhook.
@@ -926,6 +929,9 @@ type Key struct {
 	Id        string     `json:"id"`
 	Name      *string    `json:"name"`
 
+	// RequestsPerSecond Null: no limit of its own.
+	RequestsPerSecond *int `json:"requestsPerSecond"`
+
 	// Scopes Empty means everything.
 	Scopes []Scope `json:"scopes"`
 }
@@ -939,6 +945,9 @@ type KeyList struct {
 // KeyRequest defines model for KeyRequest.
 type KeyRequest struct {
 	Name *string `json:"name,omitempty"`
+
+	// RequestsPerSecond Requests of this key in the long run, twice as many at once, within those of its tenant; null: no limit of its own.
+	RequestsPerSecond *int `json:"requestsPerSecond,omitempty"`
 
 	// Scopes What the key may do; without it everything. send: accept, cancel, retry. read: look. manage: pair, log out, settings, webhooks.
 	Scopes *[]Scope `json:"scopes,omitempty"`
@@ -1386,7 +1395,10 @@ type RotatedKey struct {
 	Name            *string   `json:"name"`
 	OldKeyExpiresAt time.Time `json:"oldKeyExpiresAt"`
 	OldKeyId        string    `json:"oldKeyId"`
-	Scopes          []Scope   `json:"scopes"`
+
+	// RequestsPerSecond Null: no limit of its own.
+	RequestsPerSecond *int    `json:"requestsPerSecond"`
+	Scopes            []Scope `json:"scopes"`
 }
 
 // Scope send: accept, cancel, send again, steer bulks and the queue. read: look. manage: pair, unlink, settings, webhooks.
