@@ -19,6 +19,7 @@ type faultCase struct {
 	faults []wasim.Fault
 	warm   bool // a message to the recipient went out before
 	want   fate
+	race   bool // a receipt may come before the last of the faults, which then has nothing to happen to
 }
 
 // fate is what a message that went through a fault came to.
@@ -88,7 +89,7 @@ func (w *faultWorld) check(t *testing.T, tc faultCase) {
 			t.Errorf("the phone shows %+v, want message %s", last, m.WhatsAppID)
 		}
 	}
-	if unfired := w.Unfired(); len(unfired) > 0 {
+	if unfired := w.Unfired(); len(unfired) > 0 && !(tc.race && len(unfired) == 1) {
 		t.Errorf("faults that did not happen: %v", unfired)
 	}
 	w.ClearFaults()
@@ -124,7 +125,7 @@ func TestFaultsOfOneSend(t *testing.T) {
 		"a slow line":                                  {faults: []wasim.Fault{{Kind: wasim.Latency, Delay: 30 * time.Millisecond}}, want: isRead(1, 1)},
 		"drop twice before accept, known contact":      {faults: []wasim.Fault{{Kind: wasim.DropBeforeAccept, Times: 2}}, warm: true, want: isRead(1, 3)},
 		"drop twice after accept, known contact":       {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept, Times: 2}}, warm: true, want: isRead(1, 3)},
-		"drop, then never acknowledged, known contact": {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept}, {Kind: wasim.WithholdAck}}, warm: true, want: isRead(1, 3)},
+		"drop, then never acknowledged, known contact": {faults: []wasim.Fault{{Kind: wasim.DropAfterAccept}, {Kind: wasim.WithholdAck}}, warm: true, want: isRead(1, 3), race: true},
 	})
 }
 

@@ -141,7 +141,13 @@ func copyRows(ctx context.Context, url, bulkID string) (took time.Duration, err 
 		return 0, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // its work is done
-	found, err := conn.Query(ctx, `SELECT * FROM messages WHERE bulk_id = $1 ORDER BY seq`, bulkID)
+	var columns string // without those that Postgres makes itself
+	err = conn.QueryRow(ctx, `SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+		WHERE attrelid = 'messages'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`).Scan(&columns)
+	if err != nil {
+		return 0, err
+	}
+	found, err := conn.Query(ctx, `SELECT `+columns+` FROM messages WHERE bulk_id = $1 ORDER BY seq`, bulkID)
 	if err != nil {
 		return 0, err
 	}

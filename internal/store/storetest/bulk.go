@@ -100,7 +100,7 @@ func testBulkAppearsAtOnce(t *testing.T, open Opener) {
 
 	b.Invalid = 2
 	must(t, w.PublishBulk(ctx, &b, nil))
-	if listed, waiting := shown(); listed != 200 || waiting != 1502 {
+	if listed, waiting := shown(); listed != 201 || waiting != 1502 {
 		t.Fatalf("%d listed and %d waiting of an accepted bulk", listed, waiting)
 	}
 	got, err := w.Bulk(ctx, w.tenant.Key, b.ID)
