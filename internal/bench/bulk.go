@@ -141,7 +141,8 @@ func copyRows(ctx context.Context, url, bulkID string) (took time.Duration, err 
 		return 0, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // its work is done
-	var columns string // without those that Postgres makes itself
+	// Without columns that Postgres makes itself.
+	var columns string
 	err = conn.QueryRow(ctx, `SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
 		WHERE attrelid = 'messages'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`).Scan(&columns)
 	if err != nil {
