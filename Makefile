@@ -3,6 +3,8 @@ SHELL := /bin/bash
 GO    ?= go
 TOOL  := $(GO) tool -modfile=deploy/tools.mod
 RACE  ?=
+# CI runs fewer tests at a time: the race detector makes a machine of two cores so slow that leases would be lost by sessions that wait.
+PARALLEL ?= -parallel 6
 # whatsmeow and its util race with themselves (a socket closed while it is replaced, for one) and the detector blames whichever test
 # of ours runs then: their packages are compiled without it. Ours, and what ours share with theirs, stay watched.
 UNWATCHED = $(if $(RACE),-gcflags=go.mau.fi/...=-race=false)
@@ -26,7 +28,7 @@ sandbox: build ## Run the hub with a simulated WhatsApp, tenant algo paired, and
 		exec bin/api
 
 test: ## Run every test; RACE=-race adds the race detector
-	$(GO) test $(RACE) $(UNWATCHED) -timeout 30m -parallel 6 ./...
+	$(GO) test $(RACE) $(UNWATCHED) -timeout 40m $(PARALLEL) ./...
 
 # A fixed count, so that it takes as long today as tomorrow. The tests' own binaries are used, which fuzz without looking at coverage: an
 # instrumented build compiles SQLite anew. `go test -fuzz FuzzX ./internal/...` of one of them looks deeper.
