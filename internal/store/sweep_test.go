@@ -39,6 +39,11 @@ func sweeps(s *store.Store, now time.Time) map[string]string {
 	}
 	queries := s.Sweep()
 	maps.Copy(queries, s.Waits())
+	return fill(queries, arguments)
+}
+
+// fill gives statements their arguments, both by name.
+func fill(queries map[string]string, arguments map[string][]string) map[string]string {
 	filled := map[string]string{}
 	for name, query := range queries {
 		for i, argument := range arguments[name] {

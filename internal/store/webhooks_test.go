@@ -222,15 +222,7 @@ func TestDueWebhooksTakeTurns(t *testing.T) {
 // served are the statements of h.Deliveries with their arguments.
 func (h hooked) served() map[string]string {
 	at, before := fmt.Sprint(h.now.UnixMicro()), fmt.Sprint(h.now.Add(-time.Hour).UnixMicro())
-	arguments := map[string][]string{"due": {at, "500"}, "next": {"'hook'", at, "8"}, "forgettable": {before, "500"}}
-	filled := h.Deliveries()
-	for name, query := range filled {
-		for i, argument := range arguments[name] {
-			query = strings.ReplaceAll(query, fmt.Sprintf("$%d", i+1), argument)
-		}
-		filled[name] = query
-	}
-	return filled
+	return fill(h.Deliveries(), map[string][]string{"due": {at, "500"}, "next": {"'hook'", at, "8"}, "forgettable": {before, "500"}})
 }
 
 // TestWebhooksReadOnlyWhatIsDue: however much waits for another attempt, and however much is not old.

@@ -220,8 +220,14 @@ func (c *Client) receipt(e *events.Receipt) bool {
 	if !ok {
 		return true
 	}
+	return c.from(e.Sender, &receipt.SenderAlt, gateway.ClientEvent{Kind: gateway.ClientReceipt, Receipt: &receipt})
+}
+
+// from passes on an event of somebody else, after completing alt, the sender's other name. It reports whether the event may be acknowledged; else it
+// comes again, at the latest with the next connection.
+func (c *Client) from(sender types.JID, alt *string, event gateway.ClientEvent) bool {
 	pn, lid := c.own()
-	sender := e.Sender.ToNonAD()
+	sender = sender.ToNonAD()
 	if sender == pn || sender == lid {
 		return true
 	}
@@ -229,18 +235,18 @@ func (c *Client) receipt(e *events.Receipt) bool {
 	conn := c.conn
 	c.mu.Unlock()
 	if conn == nil {
-		return false // delivered again with the next connection
+		return false
 	}
-	if receipt.SenderAlt == "" && (sender.Server == types.DefaultUserServer || sender.Server == types.HiddenUserServer) {
-		alt, err := c.cli.Store.GetAltJID(conn.ctx, sender)
+	if *alt == "" && (sender.Server == types.DefaultUserServer || sender.Server == types.HiddenUserServer) {
+		other, err := c.cli.Store.GetAltJID(conn.ctx, sender)
 		if err != nil {
-			// Without it the sender could pass for a stranger, and the receipt would be lost: let it come again.
-			c.log.Warn("look up the other name of a receipt's sender", "error", err)
+			// Without it the sender could pass for a stranger: a receipt would be lost, a stop word ascribed to nobody.
+			c.log.Warn("look up the other name of a sender", "event", string(event.Kind), "error", err)
 			return false
 		}
-		receipt.SenderAlt = convert.Bare(alt)
+		*alt = convert.Bare(other)
 	}
-	return c.emit(conn.ctx, gateway.ClientEvent{Kind: gateway.ClientReceipt, Receipt: &receipt})
+	return c.emit(conn.ctx, event)
 }
 
 func (c *Client) emit(ctx context.Context, event gateway.ClientEvent) bool {
