@@ -91,6 +91,7 @@ func (d *Dispatcher) prepareNext(ctx context.Context, fence gateway.Fence, m *ga
 		}
 	}
 	recipients, messages, err := d.Contacts.NextRecipients(ctx, fence.TenantKey, limit)
+	recipients = slices.DeleteFunc(recipients, func(to string) bool { return to == m.To }) // who is being asked about by the send
 	if err == nil && len(recipients) > 0 {
 		err = d.Sender.Prepare(ctx, fence, recipients)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"go.mau.fi/libsignal/session"
+	"go.mau.fi/whatsmeow/store"
 	"go.mau.fi/whatsmeow/types"
 
 	"github.com/wapro/hub/internal/wa/convert"
@@ -12,12 +14,13 @@ import (
 // maxPrepared is how many people one query asks about.
 const maxPrepared = 50
 
-// Prepare asks WhatsApp about people who are about to be written to what the sends would ask one by one: their LIDs and their devices.
-// The sends then find that in whatsmeow's memory, and a first contact costs two round trips instead of four. What is known already is
-// not asked, so that repeating it costs next to nothing; groups are passed over. No key of theirs is fetched: those are meant for one use.
+// Prepare asks WhatsApp about people who are about to be written to what the sends would ask one by one: their LIDs, their devices, and a key
+// of each device that there is no Signal session with, which then is begun. The sends find that in memory and in the store, and a first
+// contact costs one round trip instead of four. What is known already is not asked, so that repeating it costs next to nothing; groups are
+// passed over.
 //
-// It does not wait for sends and they do not wait for it, but that one which needs a list of devices waits while this asks for lists. Nothing
-// depends on its success. The error is a *gateway.SendError.
+// It does not wait for sends and they do not wait for it, but that one which needs a list of devices waits while this asks for lists; recipients
+// must not be who is being written to meanwhile. Nothing depends on its success. The error is a *gateway.SendError.
 func (c *Client) Prepare(ctx context.Context, recipients []string) error {
 	if c.online() == nil {
 		return (&attempt{proof: &proof{}}).sendError(errOffline)
@@ -73,8 +76,56 @@ func (c *Client) prepare(ctx context.Context, recipients []string) error {
 	if len(lids) == 0 {
 		return nil
 	}
-	if _, err := c.cli.GetUserDevices(ctx, lids); err != nil { // and it keeps them
+	devices, err := c.cli.GetUserDevices(ctx, lids) // and it keeps them
+	if err != nil {
 		return fmt.Errorf("ask for the devices of contacts: %w", err)
 	}
-	return nil
+	return c.beginSessions(ctx, devices)
+}
+
+// beginSessions begins the Signal sessions with those of devices that there are none with. A device whose key cannot be had or is not to be
+// trusted is left to its send, which says so.
+func (c *Client) beginSessions(ctx context.Context, devices []types.JID) error {
+	pn, lid := c.own()
+	of := make(map[string]types.JID, len(devices))
+	var addresses []string
+	for _, device := range devices {
+		if device.Server == types.HiddenUserServer && device.User != lid.User && device.User != pn.User {
+			address := device.SignalAddress().String()
+			of[address], addresses = device, append(addresses, address)
+		}
+	}
+	known, _, err := c.cli.Store.WithCachedSessions(ctx, addresses)
+	if err != nil {
+		return err //nolint:wrapcheck // it is a storeError
+	}
+	var without []types.JID
+	for _, address := range addresses {
+		if !known[address] {
+			without = append(without, of[address])
+		}
+	}
+	bundles := c.internals().FetchPreKeysNoError(ctx, without)
+	addresses = addresses[:0]
+	for device, bundle := range bundles {
+		if bundle != nil {
+			addresses = append(addresses, device.SignalAddress().String())
+		}
+	}
+	// Who has written to us meanwhile has begun a session. The identities are written with the sessions, as those of a send are.
+	known, ctx, err = c.cli.Store.WithCachedSessions(withProof(ctx, &proof{}), addresses)
+	if err != nil {
+		return err //nolint:wrapcheck // it is a storeError
+	}
+	for _, address := range addresses {
+		if known[address] {
+			continue
+		}
+		device := of[address]
+		builder := session.NewBuilderFromSignal(c.cli.Store, device.SignalAddress(), store.SignalProtobufSerializer)
+		if err := builder.ProcessBundle(ctx, bundles[device]); err != nil {
+			c.log.Debug("a session could not be begun; the send will", "error", err)
+		}
+	}
+	return c.cli.Store.PutCachedSessions(ctx) //nolint:wrapcheck // it is a storeError
 }

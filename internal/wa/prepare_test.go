@@ -27,7 +27,9 @@ func TestPreparedFirstContactsAskNothingMore(t *testing.T) {
 	if err := l.Prepare(w.ctx(), append([]string{group, "not a recipient"}, people...)); err != nil {
 		t.Fatal(err)
 	}
-	w.fault(wasim.Fault{Kind: wasim.IQError, Match: "usync", Code: 500, Times: -1})
+	for _, match := range []string{"usync", "prekeys"} {
+		w.fault(wasim.Fault{Kind: wasim.IQError, Match: match, Code: 500, Times: -1})
+	}
 	if err := l.Prepare(w.ctx(), people); err != nil {
 		t.Errorf("those who are known were asked about again: %v", err)
 	}
@@ -41,6 +43,50 @@ func TestPreparedFirstContactsAskNothingMore(t *testing.T) {
 	}
 	// One who was not prepared needs the questions.
 	l.fails(text(carol, "hello"), gateway.SendError{Cause: gateway.CauseIQ, Server: 500})
+}
+
+// TestSessionsBegunAheadAreThereWithoutTheirClient has another client, which has no memory of the questions, send what they were for.
+func TestSessionsBegunAheadAreThereWithoutTheirClient(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	if err := l.Prepare(w.ctx(), []string{bob, carol}); err != nil {
+		t.Fatal(err)
+	}
+	// Carol writes first, and hers is the session that both go on with.
+	from := l.seen()
+	if _, err := w.sim.SendFrom(w.ctx(), carol, hubNumber, "hello, hub"); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitKind(gateway.ClientMessage, from)
+	l.Disconnect()
+
+	next := w.online()
+	w.fault(wasim.Fault{Kind: wasim.IQError, Match: "prekeys", Code: 500, Times: -1})
+	for _, to := range []string{bob, carol} {
+		next.sends(text(to, "first to "+to))
+		next.sends(text(to, "second to "+to))
+		w.shows(to, "first to "+to, "second to "+to)
+	}
+}
+
+// TestWithoutItsKeyAheadASendFetchesIt: whatever keeps a session from being begun ahead is the send's to find out.
+func TestWithoutItsKeyAheadASendFetchesIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	for to, f := range map[string]wasim.Fault{
+		bob:   {Kind: wasim.IQError, Match: "prekeys", Code: 429},
+		carol: {Kind: wasim.IQError, Match: "prekeys", To: carol, Code: 404},
+	} {
+		w.fault(f)
+		if err := l.Prepare(w.ctx(), []string{to}); err != nil {
+			t.Error(err)
+		}
+		w.sim.ClearFaults()
+		l.sends(text(to, "hello"))
+		w.shows(to, "hello")
+	}
 }
 
 func TestPreparingTellsOfARefusalAndLeavesTheSendsAlone(t *testing.T) {
