@@ -137,6 +137,7 @@ func Start(ctx context.Context, process config.Process, cfg config.Config, opts 
 		{"start the webhooks", !api || cfg.Embedded(), h.startWebhooks},
 		{"start the worker", !api || cfg.Embedded(), h.startWorker},
 		{"start the retention", !api || cfg.Embedded(), h.startRetention},
+		{"seal secrets anew", (!api || cfg.Embedded()) && cfg.MasterKeyPrevious != "", h.startResealing},
 		{"listen for operations", true, h.serveOps},
 		{"listen for requests", api, h.serveAPI},
 		{"prepare the sandbox", cfg.Sandbox, h.prepareSandbox},

@@ -34,6 +34,16 @@ func (h *Hub) openSecrets(context.Context) error {
 	return err
 }
 
+// startResealing starts the loop that seals anew what previous master keys have sealed.
+func (h *Hub) startResealing(ctx context.Context) error {
+	loop := secret.NewResealer(h.secrets, h.store, secret.ResealOptions{Log: h.log})
+	if err := loop.Start(ctx); err != nil {
+		return err
+	}
+	h.onStop("the sealing of secrets", briefStop, loop.Stop)
+	return nil
+}
+
 // keepMasterKey reads the key at path, or makes one. Of processes that do so at once one key wins: a file gets its name when it is
 // complete, and only if there is none of this name.
 func keepMasterKey(path string) (secret.Key, error) {

@@ -1,6 +1,6 @@
 // Package secret keeps small secrets (webhook secrets, keys of media) encrypted at rest: AES-256-GCM under a master key that is
 // not in the database. A sealed value tells which key it needs, so keys can be changed while the hub runs, and is bound to its
-// place, so that a row cannot be given another row's secret. It imports the domain only.
+// place, so that a row cannot be given another row's secret. It imports the domain and the loop only.
 package secret
 
 import (
@@ -144,9 +144,10 @@ func (b *Box) Open(sealed []byte, at Place) ([]byte, error) {
 	return plain, nil
 }
 
-// Stale tells that a value was sealed with a previous key: whoever writes it next seals it anew.
+// Stale tells that a value was sealed with another key than the current one. What is shorter than anything sealed is no sealed value: keys of files
+// (32 bytes) are stored as they are by a hub that has no master key.
 func (b *Box) Stale(sealed []byte) bool {
-	return b != nil && len(sealed) >= header && keyID(sealed[1:header]) != b.current
+	return b != nil && len(sealed) >= Overhead && keyID(sealed[1:header]) != b.current
 }
 
 func missing() error {

@@ -142,6 +142,24 @@ type inboundContent struct {
 	Mentions []string                 `json:"mentions,omitempty"`
 }
 
+// key is that of the file, nil when there is none.
+func (c inboundContent) key() []byte {
+	if c.Media == nil {
+		return nil
+	}
+	return c.Media.Key
+}
+
+func readInboundContent(stored string) (c inboundContent, err error) {
+	if stored == "" {
+		return c, nil
+	}
+	if err := json.Unmarshal([]byte(stored), &c); err != nil {
+		return c, fmt.Errorf("read the content of an inbound message: %w", err)
+	}
+	return c, nil
+}
+
 const (
 	inboundColumns = `id, tenant_key, stanza_id, chat, sender, sender_alt, number, push_name, type, body, content, refers_to, refers_to_id, opt_out, at, received_at`
 	inboundCount   = 16
@@ -173,12 +191,9 @@ func scanInbound(row scanner) (m gateway.Inbound, err error) {
 		return m, err
 	}
 	m.PushName, m.Text, m.At, m.ReceivedAt = string(name), string(body), fromMicros(at), fromMicros(received)
-	if content == "" {
-		return m, nil
-	}
-	var c inboundContent
-	if err := json.Unmarshal([]byte(content), &c); err != nil {
-		return m, fmt.Errorf("read the content of an inbound message: %w", err)
+	c, err := readInboundContent(content)
+	if err != nil {
+		return m, err
 	}
 	m.Media, m.Location, m.Contacts, m.Mentions = c.Media, c.Location, c.Contacts, c.Mentions
 	return m, nil
