@@ -44,7 +44,9 @@ func (s *Supervisor) loop(ctx context.Context) {
 // renew prolongs all leases and returns when that was last done. A session whose lease is not held any more is let go. When
 // nothing could be renewed for two thirds of a lease, another worker will soon take over: all sessions are let go.
 func (s *Supervisor) renew(ctx context.Context, last time.Time) time.Time {
-	giveUp := func() bool { return !s.deps.Embedded && time.Since(last) >= s.deps.LeaseTTL*2/3 }
+	// The look that comes two thirds later may come a moment less than that after the renewal, which itself was a moment late; the one after it
+	// would come with the end of the lease. An attempt that hangs from the look before to its own limit ends at 7/12 of a lease.
+	giveUp := func() bool { return !s.deps.Embedded && time.Since(last) >= s.deps.LeaseTTL*5/8 }
 	if giveUp() {
 		s.letGo(func(gateway.Fence) bool { return true })
 	}
