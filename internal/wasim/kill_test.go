@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/types/events"
 
+	"github.com/wapro/hub/internal/testkit/services"
 	"github.com/wapro/hub/internal/wasim"
 )
 
@@ -119,25 +119,14 @@ func (p *process) pair(t *testing.T, qr, number string) {
 	}
 }
 
-// freeAddr is an address that nobody listens on at the moment.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return addr
-}
-
 // A process is killed three times while a client sends; a send that failed is repeated under its stanza id.
 func TestKilledServerShowsEveryMessageOnce(t *testing.T) {
 	t.Parallel()
-	dir, addr := t.TempDir(), freeAddr(t)
+	port, err := services.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, addr := t.TempDir(), "127.0.0.1:"+port
 	p := startProcess(t, dir, addr)
 	c := newClientAt(t, addr)
 	c.connect()

@@ -24,7 +24,7 @@ func RedisServer(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -145,14 +147,29 @@ func (s *Server) remove(t testing.TB) {
 	}
 }
 
-// freePort is a port of 127.0.0.1 that was free a moment ago.
-func freePort() (string, error) {
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// nextPort is the port that FreePort looks at next, above firstPort.
+var nextPort atomic.Uint32 //nolint:gochecknoglobals // ports exist once per machine
+
+// The ports of FreePort lie below those that systems give to who asks for any (from 32768 on Linux, 49152 elsewhere): else any connection of a
+// test beside could take the port before the server has it, or while it is killed and started again.
+const firstPort, ports = 20_000, 10_000
+
+// FreePort is a port of 127.0.0.1 on which nobody listens, for a server that must have the same one when it is started again. A process is
+// given each once.
+func FreePort() (string, error) {
+	nextPort.CompareAndSwap(0, uint32(os.Getpid()*61)) //nolint:gosec // test processes beside each other begin elsewhere, whatever the number
+	for range ports {
+		port := strconv.Itoa(firstPort + int(nextPort.Add(1)%ports))
+		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+port)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return port, listener.Close()
 	}
-	defer listener.Close() //nolint:errcheck // nobody has connected to it
-	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port), nil
+	return "", fmt.Errorf("each of %d ports from %d is taken", ports, firstPort)
 }
 
 // folder makes a folder of user under the system's temporary one. It is not the test's: the watchdog removes it.
