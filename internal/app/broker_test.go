@@ -19,6 +19,9 @@ import (
 
 // What becomes of messages when Redis, a real one, loses or keeps what it should not.
 
+// longLease is for clusters whose workers live: a machine that stands still for the third of a lease would cost a session its connection.
+const longLease = "LEASE_TTL=60s"
+
 // broker is a client of the cluster's Redis.
 func (c *cluster) broker(t *testing.T) *redis.Client {
 	t.Helper()
@@ -86,7 +89,7 @@ func (c *crowd) wantSentOnce(t *testing.T) {
 // TestWipedRedisLosesNothing wipes Redis three times in the middle of the backlogs of four tenants.
 func TestWipedRedisLosesNothing(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t, startCluster(t), 4)
+	c := newCrowd(t, startCluster(t, longLease), 4)
 	broker := c.broker(t)
 	for range 3 {
 		c.send(t, 12)
@@ -104,7 +107,7 @@ func TestWipedRedisLosesNothing(t *testing.T) {
 // back: the rows say that there is nothing to do, and nothing is sent twice.
 func TestRedisKilledAndRestarted(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t, startCluster(t), 4)
+	c := newCrowd(t, startCluster(t, longLease), 4)
 	broker := c.broker(t)
 	c.send(t, 20)
 	c.awaitHalf(t)
@@ -123,7 +126,7 @@ func TestRedisKilledAndRestarted(t *testing.T) {
 // TestTicketsOfFinishedMessagesSendNothing gives every ticket out once more after its message was sent, as asynq does after Redis was away.
 func TestTicketsOfFinishedMessagesSendNothing(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t, startCluster(t), 2)
+	c := newCrowd(t, startCluster(t, longLease), 2)
 	broker := c.broker(t)
 	again := asynq.NewClientFromRedisClient(broker)
 	steer := func(verb string) {

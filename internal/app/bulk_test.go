@@ -211,7 +211,7 @@ func TestBulkOutlivesKills(t *testing.T) {
 // TestBulkOutlivesAWipedRedis wipes Redis twice in the middle of a bulk, and another tenant's message does not wait for it.
 func TestBulkOutlivesAWipedRedis(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t)
+	c := startCluster(t, longLease)
 	c.tenant(t, "algo", testkit.OwnNumber)
 	c.tenant(t, "beta", "15550008888")
 	broker := c.broker(t)

@@ -163,7 +163,7 @@ func TestCallsFailInPairs(t *testing.T) {
 		t.Run(shape.Name, func(t *testing.T) {
 			t.Parallel()
 			w := &failingWorld{t: t, failures: &failures{}}
-			w.World = testkit.Paired(t, shape, testkit.WithTimeouts(5*time.Second, 20*time.Second), testkit.WithKeyLock(5*time.Second), testkit.WithFailures(
+			w.World = testkit.Paired(t, shape, testkit.WithTimeouts(5*time.Second, 20*time.Second), testkit.WithKeyLock(5*time.Second), testkit.WithLease(15*time.Second), testkit.WithFailures(
 				func(d app.Database) app.Database { return failingDatabase{d, w.failures} },
 				func(q app.Tickets) app.Tickets { return failingTickets{q, w.failures} },
 			))

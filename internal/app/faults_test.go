@@ -51,7 +51,7 @@ func (w *faultWorld) number() string {
 func sendThroughFaults(t *testing.T, cases map[string]faultCase) {
 	t.Helper()
 	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
-		w := &faultWorld{World: testkit.Paired(t, shape, testkit.WithTimeouts(4*time.Second, 12*time.Second))}
+		w := &faultWorld{World: testkit.Paired(t, shape, testkit.WithTimeouts(10*time.Second, 30*time.Second))}
 		for name, tc := range cases {
 			t.Run(name, func(t *testing.T) { w.check(t, tc) })
 		}
@@ -161,10 +161,11 @@ func TestRestrictionsHoldFirstContactsOnly(t *testing.T) {
 					w.API.Await(t, "algo", other.ID, 90*time.Second, "held", func(m testkit.Message) bool { return m.Phase == "held" && m.Attempts == 0 })
 					return
 				}
-				w.API.AwaitStatus(t, "algo", other.ID, "read") // the probe went through, so the refusal was the recipient's alone
-				if s := w.API.Session(t, "algo"); s.Restriction != nil {
-					t.Errorf("still restricted after a first contact was accepted: %+v", s.Restriction)
-				}
+				w.API.AwaitStatus(t, "algo", other.ID, "read")                // the probe went through, so the refusal was the recipient's alone
+				testkit.Eventually(t, 90*time.Second, func() (bool, string) { // a receipt may be quicker than what follows the acknowledgement
+					s := w.API.Session(t, "algo")
+					return s.Restriction == nil, fmt.Sprintf("still restricted after a first contact was accepted: %+v", s.Restriction)
+				})
 			})
 		}
 	})
@@ -190,7 +191,7 @@ func TestSessionEndsHoldTheirMessages(t *testing.T) {
 			"login failure 403":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 403}, drop: true, state: "logged_out", back: pair},
 			"login failure 406":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 406}, drop: true, state: "logged_out", back: pair},
 			"login failure 415, once": {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 415}, drop: true},
-			"login failure 402":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 402, Expire: 4 * time.Second}, drop: true, state: "banned", reason: "temporary_ban"},
+			"login failure 402":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 402, Expire: 15 * time.Second}, drop: true, state: "banned", reason: "temporary_ban"},
 			"login failure 405":       {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 405, Times: -1}, drop: true, state: "outdated", reason: "client_outdated", back: connect},
 			"login failure 500, once": {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 500}, drop: true},
 			"login failure 503, once": {fault: wasim.Fault{Kind: wasim.LoginFailure, Code: 503}, drop: true},
@@ -223,7 +224,11 @@ func TestSessionEndsHoldTheirMessages(t *testing.T) {
 					tc.back(t)
 				}
 				m = w.API.AwaitStatus(t, "algo", m.ID, "read")
-				if m.Attempts != 1 {
+				most := 1
+				if tc.state == "" {
+					most = 2 // the hub may have begun before it saw that the connection was cut
+				}
+				if m.Attempts < 1 || m.Attempts > most {
 					t.Errorf("waiting cost the message attempts: %d", m.Attempts)
 				}
 				if unfired := w.Unfired(); len(unfired) > 0 {

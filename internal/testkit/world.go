@@ -38,6 +38,7 @@ type World struct {
 	dir      string
 	shape    Shape
 	options  app.Options
+	lease    time.Duration
 	whatsapp []string // the settings that point at the simulator
 	environ  []string
 	hubs     []*app.Hub // workers first: they stop last
@@ -56,6 +57,12 @@ func WithKeyLock(d time.Duration) Option {
 	return func(w *World) { w.options.KeyLock = d }
 }
 
+// WithLease makes leases end that soon; the workers of a World look after theirs three times in it. Else they last for as long as a busy machine
+// may stand still.
+func WithLease(d time.Duration) Option {
+	return func(w *World) { w.lease = d }
+}
+
 // WithFullLanes lets lanes have enough at n tickets, for as long as d once that was seen.
 func WithFullLanes(n int, d time.Duration) Option {
 	return func(w *World) { w.options.FullLane, w.options.FullFor = n, d }
@@ -70,7 +77,7 @@ func WithFailures(database func(app.Database) app.Database, tickets func(app.Tic
 func Start(t testing.TB, shape Shape, options ...Option) *World {
 	t.Helper()
 	quiet()
-	w := &World{t: t, dir: t.TempDir(), shape: shape}
+	w := &World{t: t, dir: t.TempDir(), shape: shape, lease: time.Minute}
 	w.options = app.Options{
 		Log: logger(t), Stdout: t.Output(), Stderr: t.Output(), RetryBase: 100 * time.Millisecond, Reconnect: 100 * time.Millisecond,
 	}
@@ -138,6 +145,7 @@ func (w *World) StartHub() {
 		"ADMIN_API_KEY=" + AdminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY=" + TenantKey,
 		"EGRESS_ALLOW_PRIVATE=true", // receivers and files of tests are on this host
 		"RATE_LIMIT=1000000",        // what a test counts is not how quick the machine is
+		"LEASE_TTL=" + w.lease.String(),
 	}, append(w.whatsapp, w.environ...)...)
 	start := func(process config.Process) *app.Hub {
 		cfg, err := config.Load(process, environ)
@@ -161,10 +169,10 @@ func (w *World) StartHub() {
 	w.Admin, w.API = NewClient(AdminKey, bases...), NewClient(TenantKey, bases...)
 }
 
-// StopHub stops the hub's processes in order, each within 30 s.
+// StopHub stops the hub's processes in order, each within patience.
 func (w *World) StopHub() {
 	for i := len(w.hubs) - 1; i >= 0; i-- {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		if err := w.hubs[i].Stop(ctx); err != nil {
 			w.t.Errorf("stop the hub: %v", err)
 		}
