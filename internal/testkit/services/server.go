@@ -157,7 +157,7 @@ const firstPort, ports = 20_000, 10_000
 // FreePort is a port of 127.0.0.1 on which nobody listens, for a server that must have the same one when it is started again. A process is
 // given each once.
 func FreePort() (string, error) {
-	nextPort.CompareAndSwap(0, uint32(os.Getpid()*61)) //nolint:gosec // test processes beside each other begin elsewhere, whatever the number
+	nextPort.CompareAndSwap(0, uint32(os.Getpid()*61)) // test processes beside each other begin elsewhere
 	for range ports {
 		port := strconv.Itoa(firstPort + int(nextPort.Add(1)%ports))
 		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+port)
