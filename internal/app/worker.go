@@ -77,8 +77,10 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	})
 	files := fetch.New(h.database, h.blobs, h.egress)
 	h.onStop("fetches", briefStop, func(context.Context) error { files.Close(); return nil })
+	previews := fetch.NewPreviews(h.egress, h.log)
+	h.onStop("previews", briefStop, func(context.Context) error { previews.Close(); return nil })
 	w.dispatch = dispatch.New(dispatch.Deps{
-		Files:  files,
+		Files: files, Previews: previews,
 		Ledger: meteredLedger{h.ledger, h.metrics}, Sender: meteredSender{w.sessions, h.metrics},
 		Sessions: restrictions{h.database, w.sessions}, Queue: meteredTickets{h.tickets, h.metrics, metrics.ByDispatch}, Contacts: h.database,
 		Paces: h.database, Pacing: pacing(h.cfg.Mode()),

@@ -85,6 +85,9 @@ func (s *Service) check(ctx context.Context, tenant gateway.Tenant, req gateway.
 		refuse(gateway.CodeInvalidBody, req.At, "there must be 1 to %d rows", gateway.MaxBulkRows)
 	}
 	d.checkText(refuse)
+	if req.LinkPreview && req.Media != nil {
+		refuse(gateway.CodeInvalidBody, "/linkPreview", "only a text shows a preview of its link")
+	}
 	media := s.checkMedia(ctx, req.Media, refuse)
 	if refusal != nil {
 		return nil, refusal
@@ -94,6 +97,8 @@ func (s *Service) check(ctx context.Context, tenant gateway.Tenant, req gateway.
 		Status: gateway.StatusQueued, Phase: gateway.PhaseStaged, CreatedAt: d.now, UpdatedAt: d.now, SendAt: d.req.SendAt, ExpiresAt: d.req.ExpiresAt,
 	}
 	switch {
+	case req.LinkPreview:
+		d.model.Content = &gateway.Content{LinkPreview: true}
 	case media != nil:
 		d.model.Type = media.Type()
 	case req.Media != nil: // fetched when the first of them goes out

@@ -50,6 +50,8 @@ func judge(e *gateway.SendError) (gateway.OutcomeKind, gateway.Failure) {
 		return judgeFetch(e)
 	case gateway.CauseFetching:
 		return hold(gateway.CodeMediaURLPending, "The file at media.url is being fetched.")
+	case gateway.CausePreviewing:
+		return hold(gateway.CodePreviewPending, "The page of the link is being fetched.")
 	case gateway.CauseInternal:
 	}
 	return retry(gateway.CodeInternal, "The send failed for a reason of the hub's own.")

@@ -73,6 +73,13 @@ type Files interface {
 	Fetch(ctx context.Context, f gateway.Fence, m *gateway.Message) error
 }
 
+// Previews makes previews of links.
+type Previews interface {
+	// Preview gives m a preview of its first link if one can be had. It returns within some seconds; the only error is a *gateway.SendError with
+	// gateway.CausePreviewing, once for a message and within a moment, while the page is being fetched.
+	Preview(ctx context.Context, m *gateway.Message) error
+}
+
 // Queue takes delayed tickets.
 type Queue interface {
 	EnqueueAt(ctx context.Context, ticket gateway.Ticket, at time.Time) error
@@ -87,6 +94,7 @@ type Deps struct {
 	Paces    Paces
 	Queue    Queue
 	Files    Files
+	Previews Previews
 
 	Clock   func() time.Time // default time.Now
 	Rand    func() float64   // in [0, 1); default math/rand
@@ -112,7 +120,7 @@ const (
 	recordLimit  = 10 * time.Second
 	lastRecord   = 3 * time.Second // for the last try, when the handler was told to end
 	enqueueLimit = time.Second
-	fetchPause   = 2 * time.Second // before a message is looked at again whose file is being fetched
+	fetchPause   = 2 * time.Second // before a message is looked at again whose file or page is being fetched
 )
 
 // Dispatcher handles the tickets of all tenants of this process.
@@ -300,6 +308,9 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 	if m.ToFetch() != nil {
 		err = d.Files.Fetch(ctx, fence, m)
 	}
+	if m.WantsPreview() && !m.Uncertain { // what may have arrived goes out as it did
+		err = d.Previews.Preview(ctx, m)
+	}
 	if err == nil {
 		sent, err = d.send(ctx, fence, m)
 	}
@@ -320,7 +331,7 @@ func (d *Dispatcher) attempt(ctx context.Context, fence gateway.Fence, m *gatewa
 	case gateway.OutcomeRetry:
 		return d.at(m, outcome, d.Clock().Add(d.backoff(m.Attempts)))
 	case gateway.OutcomeHold:
-		if failed.Cause == gateway.CauseFetching {
+		if failed.Cause == gateway.CauseFetching || failed.Cause == gateway.CausePreviewing {
 			return d.at(m, outcome, d.Clock().Add(fetchPause))
 		}
 		if now, err := d.Sessions.Session(ctx, fence.TenantKey); err == nil { // WhatsApp may have told more while it was sent

@@ -74,6 +74,7 @@ func TestEveryCauseHasItsOutcome(t *testing.T) {
 		{gateway.SendError{Cause: gateway.CauseMedia, Err: fmt.Errorf("read: %w", context.DeadlineExceeded)}, retry(gateway.CodeTimeout)},
 		{gateway.SendError{Cause: gateway.CauseMedia, Err: fmt.Errorf("read: %w", context.Canceled)}, wait},
 		{gateway.SendError{Cause: gateway.CauseFetching}, hold(gateway.CodeMediaURLPending)},
+		{gateway.SendError{Cause: gateway.CausePreviewing}, hold(gateway.CodePreviewPending)},
 		{gateway.SendError{Cause: gateway.CauseFetch}, retry(gateway.CodeMediaURLFailed)},
 		{gateway.SendError{Cause: gateway.CauseFetch, Server: 200, Err: errors.New("broke off")}, retry(gateway.CodeMediaURLFailed)},
 		{gateway.SendError{Cause: gateway.CauseFetch, Server: 503}, retry(gateway.CodeMediaURLFailed)},

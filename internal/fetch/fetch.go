@@ -1,5 +1,6 @@
 // Package fetch gets the files that messages name by a URL, right before they are sent: once for a message, once for a bulk. What
-// it got is stored like a file that came with the request and named by the message, so no later attempt asks again. It imports
+// it got is stored like a file that came with the request and named by the message, so no later attempt asks again.
+// And it makes previews of links, for texts that are to show one. It imports
 // nothing of the hub but the domain and the guard of what leaves.
 package fetch
 
@@ -47,13 +48,13 @@ type Fetcher struct {
 	store  Store
 	files  Files
 	client *http.Client
-	jobs   *jobs
+	jobs   *jobs[gateway.Media]
 }
 
 // New makes a Fetcher that calls what guard lets through.
 func New(store Store, files Files, guard *egress.Guard) *Fetcher {
 	client := guard.Client(egress.Options{Time: Time, Answer: Answer, ConnsPerHost: perProcess})
-	return &Fetcher{store: store, files: files, client: client, jobs: newJobs()}
+	return &Fetcher{store: store, files: files, client: client, jobs: newJobs[gateway.Media](maxOutcome)}
 }
 
 // Close ends what is being fetched and lets go of connections that are kept open.
@@ -80,7 +81,7 @@ func (f *Fetcher) Fetch(ctx context.Context, fence gateway.Fence, m *gateway.Mes
 		}
 	}
 	given := *m
-	media, of, err := f.jobs.result(ctx, m, func(ctx context.Context) (gateway.Media, error) {
+	media, of, err := f.result(ctx, m, func(ctx context.Context) (gateway.Media, error) {
 		media, err := f.get(ctx, given.Content.File)
 		if err == nil {
 			err = f.keep(ctx, fence, &given, media)
@@ -95,6 +96,31 @@ func (f *Fetcher) Fetch(ctx context.Context, fence gateway.Fence, m *gateway.Mes
 	}
 	m.Media, m.Type = &media, media.Type()
 	return nil
+}
+
+// result waits for the file of m for a moment, and tells which message it was fetched and kept for; get is called when nobody fetches it
+// yet. gateway.CauseFetching when it is not there by then.
+func (f *Fetcher) result(ctx context.Context, m *gateway.Message, get func(context.Context) (gateway.Media, error)) (media gateway.Media, of string, err error) {
+	if ctx.Err() != nil {
+		return media, "", because(ctx, gateway.CauseFetch, 0, ctx.Err())
+	}
+	key := m.ID
+	if m.BulkID != "" {
+		key = m.BulkID + " " + m.ToFetch().URL
+	}
+	job := f.jobs.start(key, m, get)
+	switch {
+	case job != nil && job.ended(ctx, patience):
+	case ctx.Err() != nil:
+		return media, "", because(ctx, gateway.CauseFetch, 0, ctx.Err())
+	default:
+		return media, "", &gateway.SendError{Cause: gateway.CauseFetching, Err: errors.New("the file at media.url is being fetched")}
+	}
+	// The file is in SQL from now on. A failure of the URL is also that of the others of the bulk.
+	if failed, ok := errors.AsType[*gateway.SendError](job.err); m.BulkID == "" || !ok || failed.Cause != gateway.CauseFetch {
+		f.jobs.forget(key, job)
+	}
+	return job.value, job.of, job.err
 }
 
 func (f *Fetcher) keep(ctx context.Context, fence gateway.Fence, m *gateway.Message, media gateway.Media) error {

@@ -11,6 +11,7 @@ type BulkRequest struct {
 	Name           string
 	Text           string     // the text, or the caption, with {{placeholders}}; with OwnTexts the rows have their own
 	Media          *BulkMedia // nil: a text
+	LinkPreview    bool       // of texts: as of a TextRequest
 	OnInvalid      OnInvalid
 	MaxFailureRate float64 // 0: DefaultMaxFailureRate
 	SendOptions            // its Reference is that of rows without one

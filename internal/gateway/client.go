@@ -91,6 +91,7 @@ const (
 	CauseMedia         SendCause = "media"         // the stored file cannot be read or is not what it should be
 	CauseFetch         SendCause = "fetch"         // the file at media.url was not got; Server is the HTTP status; Err tells what cannot be mended
 	CauseFetching      SendCause = "fetching"      // the file at media.url is still being fetched
+	CausePreviewing    SendCause = "previewing"    // the page of the link is still being fetched
 	CauseGroup         SendCause = "group"         // no such group, or not a member
 	CauseStore         SendCause = "store"         // the Signal store failed
 	CauseInternal      SendCause = "internal"      // anything else, a panic included

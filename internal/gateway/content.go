@@ -42,6 +42,8 @@ type Content struct {
 	Mentions []string  `json:"mentions,omitempty"` // E.164 digits; the text names each as @digits
 	// Target is the message that a reaction, an edit or a revoke is about; any other type replies to it.
 	Target *Target `json:"target,omitempty"`
+	// LinkPreview says that a text goes out with a preview of its first link, if one can be had; Message.Preview once it was fetched.
+	LinkPreview bool `json:"linkPreview,omitempty"`
 	// Dropped says that what the message said is not kept any more (Retention): neither this, nor its text, nor the name of its file.
 	Dropped bool `json:"dropped,omitempty"`
 	// File is where the file is that the message goes out with; Message.Media once it was fetched.

@@ -67,6 +67,7 @@ const (
 	CodeNoCiphertext    Code = "recipient_unreached"  // the server took the stanza, it held nothing for the recipient's phone
 	CodeUploadFailed    Code = "upload_failed"        // WhatsApp's media servers refused or failed
 	CodeMediaURLPending Code = "media_url_pending"    // the file at media.url is being fetched
+	CodePreviewPending  Code = "link_preview_pending" // the page of the link is being fetched
 	CodeMediaURLFailed  Code = "media_url_failed"     // the file at media.url could not be fetched
 	CodeMediaLost       Code = "media_lost"           // the stored file is missing or damaged
 	CodeGroupForbidden  Code = "not_a_group_member"   // no such group, or this number is not in it

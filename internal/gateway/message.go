@@ -100,7 +100,8 @@ type Message struct {
 	Type         MessageType
 	Text         string // the text, or the caption of media
 	Media        *Media
-	Content      *Content // beside text and file; nil for plain ones
+	Content      *Content     // beside text and file; nil for plain ones
+	Preview      *LinkPreview // what an attempt fetched for Content.LinkPreview; not stored
 	Priority     Priority
 	Reference    string // the caller's own, MaxReferenceBytes
 	BulkID       string

@@ -10,6 +10,8 @@ type TextRequest struct {
 	Location *Location
 	Contacts []Contact
 	Reaction *ReactionRequest
+	// LinkPreview: show a preview of the first link of the text
+	LinkPreview bool
 	Relation
 	SendOptions
 }

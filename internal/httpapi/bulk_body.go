@@ -53,6 +53,8 @@ func (s *Server) decodeBulk(c echo.Context, body *hashedBody, req *gateway.BulkR
 			return optional(d, &req.Text, gateway.MaxTextBytes, gateway.CodeInvalidMessage)
 		case "media":
 			return s.decodeBulkMedia(c.Request().Context(), d, req)
+		case "linkPreview":
+			return flag(d, &req.LinkPreview)
 		case "recipients", "messages":
 			if req.At != "" {
 				return gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "there can be recipients or messages, not both")

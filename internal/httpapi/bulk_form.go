@@ -94,6 +94,13 @@ func (f *bulkForm) field(name string, part *multipart.Part, in io.Reader) (err e
 		var text string
 		text, err = f.text(name, in, maxKeyword)
 		req.Priority = gateway.Priority(text)
+	case "linkPreview":
+		var text string
+		if text, err = f.text(name, in, maxKeyword); err == nil {
+			if req.LinkPreview = text == "true"; !req.LinkPreview && text != "" && text != "false" {
+				err = gateway.FieldErrorf(gateway.CodeInvalidBody, "/linkPreview", "/linkPreview must be true or false")
+			}
+		}
 	case "expiresAt":
 		req.ExpiresAt, err = f.time(name, in)
 	case "sendAt":

@@ -28,6 +28,8 @@ func content(d *strictjson.Decoder, name string, req *gateway.TextRequest) (know
 			return true, err
 		}
 		req.Reaction, err = decodeReaction(d)
+	case "linkPreview":
+		return true, flag(d, &req.LinkPreview)
 	default:
 		return relation(d, name, &req.Relation)
 	}
@@ -51,6 +53,15 @@ func relation(d *strictjson.Decoder, name string, to *gateway.Relation) (known b
 		})
 	}
 	return false, nil
+}
+
+// flag reads a boolean that may be null, which is false.
+func flag(d *strictjson.Decoder, to *bool) error {
+	null, err := d.Null()
+	if err == nil && !null {
+		*to, err = d.Bool()
+	}
+	return err
 }
 
 func decodeLocation(d *strictjson.Decoder) (*gateway.Location, error) {
@@ -189,6 +200,9 @@ func showContent(out *spec.Message, m *gateway.Message) {
 	}
 	if mentions := m.Content.Mentions; mentions != nil {
 		out.Mentions = &mentions
+	}
+	if m.Content.LinkPreview {
+		out.LinkPreview = &m.Content.LinkPreview
 	}
 	if t := m.ReplyTo(); t != nil {
 		out.ReplyTo = &t.MessageID

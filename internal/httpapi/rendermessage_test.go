@@ -49,6 +49,8 @@ func TestAcceptedMessagesAreShownAsTheModelSays(t *testing.T) {
 					compare(&gateway.Message{Type: kind, Content: content})
 				}
 			}
+		case *gateway.LinkPreview: // is not shown
+			set(func(v reflect.Value) { v.Set(reflect.ValueOf(&gateway.LinkPreview{Title: "T"})) })
 		case time.Time:
 			for _, at := range times {
 				set(func(v reflect.Value) { v.Set(reflect.ValueOf(at)) })
@@ -97,6 +99,7 @@ func contents() []*gateway.Content {
 		{},
 		{Location: &gateway.Location{Latitude: -33.5, Longitude: 1e-7, Name: "<caf\u00e9>"}},
 		{Contacts: []gateway.Contact{{Name: "A & B", Phones: []string{"4915112345678"}, Email: "a@b"}, {}}},
+		{LinkPreview: true},
 		{Emoji: "\U0001F44D", Target: &gateway.Target{MessageID: "m"}, Mentions: []string{"1", "2"}},
 	}
 }

@@ -38,6 +38,9 @@ func (in *Intake) fill(ctx context.Context, c *checks, m *gateway.Message, r *ga
 	}
 	if m.Type == gateway.TypeText {
 		c.text(r.Text, true)
+		content.LinkPreview = r.LinkPreview
+	} else if r.LinkPreview {
+		c.add(gateway.CodeInvalidBody, "/linkPreview", "only a text shows a preview of its link")
 	}
 	if r.Reaction != nil {
 		if r.ReplyTo != "" {
@@ -63,7 +66,7 @@ func (in *Intake) relate(ctx context.Context, c *checks, m *gateway.Message, r g
 		}
 		content.Target = target
 	}
-	if content.Location != nil || content.Contacts != nil || content.Mentions != nil || content.Target != nil {
+	if content.Location != nil || content.Contacts != nil || content.Mentions != nil || content.Target != nil || content.LinkPreview {
 		m.Content = &content
 	}
 	return nil

@@ -86,6 +86,12 @@ type Shown struct {
 	Reaction string   `json:"reaction"`
 	Mentions []string `json:"mentions"`
 	VCards   []string `json:"vcards"`
+	Preview  *struct {
+		Link        string `json:"link"`
+		Title       string `json:"title"`
+		Description string `json:"description"`
+		JPEG        []byte `json:"jpeg"`
+	} `json:"preview"`
 	Location *struct {
 		Latitude  float64 `json:"latitude"`
 		Longitude float64 `json:"longitude"`

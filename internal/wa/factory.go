@@ -28,10 +28,12 @@ type Database interface {
 	// ExecHeld, asked on Postgres only, writes rows, given as columns, by one statement with those of others, and reports whether fence and claim
 	// let it.
 	ExecHeld(ctx context.Context, fence gateway.Fence, claim gateway.Claim, statement string, columns ...any) (bool, error)
-	// KeepSentIn stores what a media message goes out as, in tx, a transaction on Writer. A later one replaces it.
+	// KeepSentIn stores what a message with a file or a preview goes out as, in tx, a transaction on Writer. A later one replaces it.
 	KeepSentIn(ctx context.Context, tx interface {
 		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	}, tenantKey int64, stanzaID string, content []byte) error
+	// SentContent is what KeepSentIn stored; nil when there is nothing.
+	SentContent(ctx context.Context, tenantKey int64, stanzaID string) ([]byte, error)
 	// Upload is what KeepUpload remembered of a tenant's file; nil when there is nothing, or only what is older than maxAge.
 	Upload(ctx context.Context, tenantKey int64, sha256, kind string, maxAge time.Duration) (*gateway.Upload, error)
 	// KeepUpload remembers that a tenant's file was uploaded now.

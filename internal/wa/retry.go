@@ -83,11 +83,19 @@ var errNotKept = errors.New("what it was sent as is not kept, or no longer")
 
 // contentOf is what m was sent as.
 func contentOf(m *gateway.Message, content []byte, chat convert.Chat) (*waE2E.Message, error) {
-	if m.Media == nil {
+	if !m.Unrepeatable() {
 		return convert.Message(m, chat)
 	}
 	if content == nil {
 		return nil, errNotKept
+	}
+	return decoded(content, nil)
+}
+
+// decoded is a message as it was sent, from what the database gave.
+func decoded(content []byte, err error) (*waE2E.Message, error) {
+	if err != nil {
+		return nil, fmt.Errorf("read what it was sent as: %w", err)
 	}
 	msg := &waE2E.Message{}
 	if err := proto.Unmarshal(content, msg); err != nil {

@@ -68,7 +68,16 @@ func (w *world) kinds(to string) []*gateway.Message {
 		media("image", gateway.Message{Type: gateway.TypeImage, Media: &gateway.Media{MimeType: "image/png"}}),
 		media("document", gateway.Message{Type: gateway.TypeDocument, Media: &gateway.Media{MimeType: "application/pdf", Filename: "a.pdf"}}),
 		reply(to, "a reply to "+to),
+		previewed(to, "https://shop.example of "+to),
 	}
+}
+
+// previewed is a text that shows what its link leads to.
+func previewed(to, body string) *gateway.Message {
+	m := text(to, body)
+	m.Content = &gateway.Content{LinkPreview: true}
+	m.Preview = &gateway.LinkPreview{Link: "https://shop.example", Title: "The shop", Description: "of tea", JPEG: []byte("a picture")}
+	return m
 }
 
 // reply is a text that answers something of the recipient's and mentions somebody.
@@ -105,6 +114,9 @@ func (w *world) showsOnce(number string, messages []*gateway.Message, decrypted 
 		}
 		if !ok || content != m.Text || len(got.Decrypted) > decrypted || got.MediaError != "" || got.Type != string(m.Type) {
 			w.t.Errorf("%s is shown as %+v", m.ID, got)
+		}
+		if p := m.Preview; (p != nil) != (got.Preview != nil) || p != nil && (got.Preview.Title != p.Title || string(got.Preview.JPEG) != string(p.JPEG)) {
+			w.t.Errorf("%s is shown with the preview %+v, want %+v", m.ID, got.Preview, p)
 		}
 		if m.Media != nil && got.SHA256 != m.Media.SHA256 {
 			w.t.Errorf("%s has the content %s, want %s", m.ID, got.SHA256, m.Media.SHA256)
@@ -258,12 +270,15 @@ func TestOnlyItsRecipientGetsAMessageAgain(t *testing.T) {
 func (w *world) sentAs(m *gateway.Message) *waE2E.Message {
 	w.t.Helper()
 	content, err := w.store.SentContent(w.ctx(), w.row.TenantKey, m.WhatsAppID)
-	if err != nil || (content == nil) != (m.Media == nil) {
+	if err != nil || (content != nil) != m.Unrepeatable() {
 		w.t.Fatalf("%s: kept %d bytes, %v", m.ID, len(content), err)
 	}
 	msg, err := contentOf(m, content, convert.Chat{})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if m.Preview != nil && msg.GetExtendedTextMessage().GetTitle() != m.Preview.Title {
+		w.t.Errorf("%s went out as %v", m.ID, msg)
 	}
 	if m.Media == nil {
 		return msg

@@ -84,7 +84,7 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 	if err != nil {
 		return gateway.Sent{}, err
 	}
-	if m.Media != nil { // any other is rebuilt from its row
+	if m.Unrepeatable() { // any other is rebuilt from its row
 		a.proof.stanzaID = m.WhatsAppID
 		if a.proof.content, err = proto.Marshal(msg); err != nil {
 			return gateway.Sent{}, fmt.Errorf("encode the message: %w", err)
@@ -157,6 +157,12 @@ func (c *Client) missed(ctx context.Context, members []types.JID, p *proof) (mis
 // build makes the protobuf of m, uploading its media first.
 func (c *Client) build(ctx context.Context, m *gateway.Message, to recipient, a *attempt) (*waE2E.Message, error) {
 	if m.Media == nil {
+		if m.WantsPreview() {
+			// What an attempt before went out as, or was about to: the page may say something else by now.
+			if content, err := c.opts.Database.SentContent(ctx, c.tenantKey, m.WhatsAppID); err != nil || content != nil {
+				return decoded(content, err)
+			}
+		}
 		return convert.Message(m, c.chat(to.jid, to.lid))
 	}
 	up, err := c.uploaded(ctx, m, a)

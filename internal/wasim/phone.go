@@ -39,9 +39,10 @@ type Shown struct {
 	Location *ShownLocation `json:"location,omitempty"`
 	VCards   []string       `json:"vcards,omitempty"` // of contacts
 	// Target is the stanza id of the message that a reaction, an edit or a revoke is about, or that a reply quotes; Quoted is what it quotes.
-	Target   string   `json:"target,omitempty"`
-	Quoted   string   `json:"quoted,omitempty"`
-	Mentions []string `json:"mentions,omitempty"` // JIDs
+	Target   string        `json:"target,omitempty"`
+	Quoted   string        `json:"quoted,omitempty"`
+	Mentions []string      `json:"mentions,omitempty"` // JIDs
+	Preview  *ShownPreview `json:"preview,omitempty"`
 	// What became of it since.
 	Edited   string `json:"edited,omitempty"`  // its text now
 	Revoked  bool   `json:"revoked,omitempty"` // deleted for everyone

@@ -72,7 +72,12 @@ func (s *Server) render(in incoming, m *waE2E.Message) *Shown {
 	case m.Conversation != nil:
 		out.Type, out.Text = "text", m.GetConversation()
 	case m.ExtendedTextMessage != nil:
-		out.Type, out.Text = "text", m.GetExtendedTextMessage().GetText()
+		t := m.GetExtendedTextMessage()
+		out.Type, out.Text = "text", t.GetText()
+		// Phones show a preview of a link that is in the text, and only with a title.
+		if t.GetTitle() != "" && t.GetMatchedText() != "" && strings.Contains(t.GetText(), t.GetMatchedText()) {
+			out.Preview = &ShownPreview{Link: t.GetMatchedText(), Title: t.GetTitle(), Description: t.GetDescription(), JPEG: t.GetJPEGThumbnail()}
+		}
 	case m.ReactionMessage != nil:
 		out.Type, out.Text, out.Target = "reaction", m.GetReactionMessage().GetText(), m.GetReactionMessage().GetKey().GetID()
 	case m.ProtocolMessage.GetType() == waE2E.ProtocolMessage_MESSAGE_EDIT && m.ProtocolMessage.GetEditedMessage() != nil:
@@ -121,6 +126,14 @@ func (s *Server) render(in incoming, m *waE2E.Message) *Shown {
 	}
 	out.Decrypted = append(out.Decrypted, now())
 	return out
+}
+
+// ShownPreview is what a phone shows of a link.
+type ShownPreview struct {
+	Link        string `json:"link"`
+	Title       string `json:"title"`
+	Description string `json:"description,omitempty"`
+	JPEG        []byte `json:"jpeg,omitempty"`
 }
 
 // ShownLocation is a point that a phone shows on its map.

@@ -486,9 +486,12 @@ type BulkCounts struct {
 
 // BulkForm defines model for BulkForm.
 type BulkForm struct {
-	ExpiresAt      *time.Time         `json:"expiresAt,omitempty"`
-	File           openapi_types.File `json:"file"`
-	MaxFailureRate *float64           `json:"maxFailureRate,omitempty"`
+	ExpiresAt *time.Time         `json:"expiresAt,omitempty"`
+	File      openapi_types.File `json:"file"`
+
+	// LinkPreview As of a bulk in JSON.
+	LinkPreview    *bool    `json:"linkPreview,omitempty"`
+	MaxFailureRate *float64 `json:"maxFailureRate,omitempty"`
 
 	// Media One file for all, 64 MiB at most; its name and Content-Type are those of the part.
 	Media *openapi_types.File `json:"media,omitempty"`
@@ -592,6 +595,9 @@ type BulkRecipient struct {
 type BulkRequest struct {
 	// ExpiresAt Not sent after this; without it 10 minutes for high, 24 hours for the others.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+
+	// LinkPreview As of a single text: each shows a preview of its first link. A page is fetched once for all who get the same link at about the same time.
+	LinkPreview *bool `json:"linkPreview,omitempty"`
 
 	// MaxFailureRate 1: it never pauses itself.
 	MaxFailureRate *float64 `json:"maxFailureRate,omitempty"`
@@ -1084,6 +1090,9 @@ type Message struct {
 
 	// RevokeOf The message that it deletes.
 	RevokeOf *string `json:"revokeOf,omitempty"`
+
+	// LinkPreview That a preview of its link was asked for.
+	LinkPreview *bool `json:"linkPreview,omitempty"`
 }
 
 // MessageList defines model for MessageList.
@@ -1553,7 +1562,10 @@ type TextRequest struct {
 
 	// ExpiresAt Not sent after this; without it 10 minutes after acceptance or sendAt for high, 24 hours for the others.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
-	Location  *Location  `json:"location,omitempty"`
+
+	// LinkPreview Show a preview of the first http or https link of the text: title, description and picture of its page, which the worker fetches right before it sends. A page that redirects, is not public or takes longer than some seconds gets none; the text goes out all the same.
+	LinkPreview *bool     `json:"linkPreview,omitempty"`
+	Location    *Location `json:"location,omitempty"`
 
 	// Mentions Numbers that the text names, each as @ and its digits (@919876500001); a phone shows the name that it knows.
 	Mentions *[]string `json:"mentions,omitempty"`

@@ -17,7 +17,7 @@ type Chat struct {
 }
 
 // Message is a message without a file. It is a function of the row and the names alone, so that one which a phone asks for again is
-// the same. A link in a text gets no preview.
+// the same; but for the preview of a link, which is fetched.
 func Message(m *gateway.Message, chat Chat) (*waE2E.Message, error) {
 	content := m.Content
 	if content == nil {
@@ -25,8 +25,12 @@ func Message(m *gateway.Message, chat Chat) (*waE2E.Message, error) {
 	}
 	switch m.Type {
 	case gateway.TypeText:
-		if context := contextInfo(m, chat); context != nil {
-			return &waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{Text: proto.String(m.Text), ContextInfo: context}}, nil
+		if context := contextInfo(m, chat); context != nil || m.Preview != nil {
+			text := &waE2E.ExtendedTextMessage{Text: proto.String(m.Text), ContextInfo: context}
+			if p := m.Preview; p != nil {
+				text.MatchedText, text.Title, text.Description, text.JPEGThumbnail = proto.String(p.Link), proto.String(p.Title), orNone(p.Description), p.JPEG
+			}
+			return &waE2E.Message{ExtendedTextMessage: text}, nil
 		}
 		return Text(m.Text), nil
 	case gateway.TypeLocation:
