@@ -201,7 +201,7 @@ type event struct {
 	data []byte
 }
 
-// stream opens an event stream; what it says arrives on the channel, which closes with the stream.
+// stream opens an event stream; what it says arrives on the channel, which closes with the stream. Once ctx has ended nobody need read it.
 func (h *hub) stream(ctx context.Context, path string) <-chan event {
 	h.t.Helper()
 	got, err := h.send(ctx, request{path: path, keepRaw: true})
@@ -210,6 +210,12 @@ func (h *hub) stream(ctx context.Context, path string) <-chan event {
 		h.t.Fatalf("status %d, %v", got.status, got.header)
 	}
 	events := make(chan event, 64)
+	tell := func(e event) {
+		select {
+		case events <- e:
+		case <-ctx.Done():
+		}
+	}
 	go func() {
 		defer close(events)
 		defer got.raw.Close()
@@ -223,9 +229,9 @@ func (h *hub) stream(ctx context.Context, path string) <-chan event {
 			case name == "data":
 				e.data = []byte(value)
 			case lines.Text() == ": still here":
-				events <- event{name: "heartbeat"}
+				tell(event{name: "heartbeat"})
 			case lines.Text() == "" && e.name != "":
-				events <- e
+				tell(e)
 				e = event{}
 			}
 		}

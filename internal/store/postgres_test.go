@@ -15,6 +15,10 @@ import (
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
+// patient is for the URL of a Postgres in which a test holds a transaction open while it does other things: the server ends one after five seconds
+// as the hub wants it, which a machine may stand still for.
+const patient = "&idle_in_transaction_session_timeout=60s"
+
 func newTenant(t *testing.T, s *store.Store, id string) gateway.Tenant {
 	t.Helper()
 	tenant, err := s.CreateTenant(t.Context(), id, "")
@@ -271,7 +275,7 @@ func TestWritersInEachOthersWayAreTriedAgain(t *testing.T) {
 // Deadlocks that the order of locks does not exclude are ended by the server, and the loser is run again.
 func TestDeadlockIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	s := open(t, services.Postgres(t), store.Options{})
+	s := open(t, services.Postgres(t)+patient, store.Options{})
 	tenant := newTenant(t, s, "algo")
 	accept(t, s, message(tenant, 1), message(tenant, 2))
 	// Somebody else locks the second, waits for the receipt to lock the first, and then wants that too.
@@ -371,7 +375,7 @@ func TestPoolIsNotHeldByThoseWhoWaitForIt(t *testing.T) {
 // A long transaction that depends on a lease does not keep its owner from renewing it, but does keep others from taking it.
 func TestLeaseIsRenewedBesideATransactionThatDependsOnIt(t *testing.T) {
 	t.Parallel()
-	s := open(t, services.Postgres(t), store.Options{})
+	s := open(t, services.Postgres(t)+patient, store.Options{})
 	newTenant(t, s, "algo")
 	f := lease(t, s, "worker", time.Hour)
 	tx, err := s.Writer().BeginTx(t.Context(), nil)
@@ -402,7 +406,7 @@ func TestLeaseIsRenewedBesideATransactionThatDependsOnIt(t *testing.T) {
 // What is added to a tenant that is being deleted would keep the tenant's row, and with it every later opening of the database.
 func TestOptOutsAreNotAddedBesideADeletion(t *testing.T) {
 	t.Parallel()
-	s := open(t, services.Postgres(t), store.Options{})
+	s := open(t, services.Postgres(t)+patient, store.Options{})
 	tenant := newTenant(t, s, "algo")
 	tx, err := s.Writer().BeginTx(t.Context(), nil)
 	if err != nil {

@@ -26,7 +26,7 @@ type crowd struct {
 
 func newCrowd(t *testing.T) *crowd {
 	t.Helper()
-	c := &crowd{Store: open(t, services.Postgres(t), store.Options{}), t: t}
+	c := &crowd{Store: open(t, services.Postgres(t)+patient, store.Options{}), t: t}
 	for n := range together {
 		tenant := newTenant(t, c.Store, fmt.Sprint("tenant", n))
 		m := message(tenant, n)
