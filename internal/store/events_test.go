@@ -11,7 +11,7 @@ import (
 // A transaction that began first may end last: its events have a place behind those that readers have seen already, and are not passed over.
 func TestEventsOfLateCommitsAreNotPassedOver(t *testing.T) {
 	t.Parallel()
-	s := open(t, services.Postgres(t), store.Options{})
+	s := open(t, services.Postgres(t)+patient, store.Options{})
 	ctx, tenant := t.Context(), newTenant(t, s, "algo")
 	fine := func(err error) {
 		t.Helper()
