@@ -2,4 +2,7 @@
 
 package app_test
 
-const documentRecipients = 1000
+const (
+	documentRecipients = 1000
+	deaths             = 1000
+)

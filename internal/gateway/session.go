@@ -120,6 +120,24 @@ const (
 	RestrictionBan           RestrictionKind = "banned"         // everything
 )
 
+// Hint is the sentence that tells a person what k means for the messages that wait.
+func (k RestrictionKind) Hint() string {
+	switch k {
+	case RestrictionNone:
+		return ""
+	case RestrictionFirstContacts:
+		return "Nothing to do: people who know this number are reached, messages to others wait and go on by themselves. Write less to people who do not know you."
+	case RestrictionBan:
+		return ReasonTemporaryBan.Hint()
+	}
+	return ""
+}
+
+// Same reports whether people would be told the same of r and other.
+func (r Restriction) Same(other Restriction) bool {
+	return r.Kind == other.Kind && (r.Kind == RestrictionNone || r.Code == other.Code && r.Until.Equal(other.Until))
+}
+
 // Session is a tenant's session as stored; any process may read it, only its owner writes it.
 type Session struct {
 	TenantKey   int64

@@ -45,7 +45,7 @@ func (s *Server) session(ctx context.Context, tenantKey int64) (spec.Session, ga
 		shown.Queue.OldestSeconds = int64(max(0, s.opts.Clock().Sub(depth.OldestSince)) / time.Second)
 	}
 	if r := stored.Restriction; r.Kind != gateway.RestrictionNone {
-		shown.Restriction = &spec.Restriction{Kind: string(r.Kind), Code: orNull(string(r.Code)), Until: timeOrNull(r.Until)}
+		shown.Restriction = &spec.Restriction{Kind: string(r.Kind), Code: orNull(string(r.Code)), Until: timeOrNull(r.Until), Hint: r.Kind.Hint()}
 	}
 	return shown, stored, nil
 }

@@ -91,22 +91,36 @@ func (s *Sandbox) CreateGroup(owner string, members ...string) string {
 	return group.JID
 }
 
+// phone is a number that the simulator knows.
+type phone struct {
+	Number    string `json:"number"`
+	Connected bool   `json:"connected"`
+	Asked     int    `json:"asked"`
+}
+
 // Connected reports whether a device of number is connected.
 func (s *Sandbox) Connected(number string) bool {
 	s.t.Helper()
-	var phones struct {
-		Data []struct {
-			Number    string `json:"number"`
-			Connected bool   `json:"connected"`
-		} `json:"data"`
-	}
+	return s.phone(number).Connected
+}
+
+// Asked is how often somebody could not decrypt what the phone of number sent, and asked for it again.
+func (s *Sandbox) Asked(number string) int {
+	s.t.Helper()
+	return s.phone(number).Asked
+}
+
+// phone is nothing when number was not used yet.
+func (s *Sandbox) phone(number string) phone {
+	s.t.Helper()
+	var phones struct{ Data []phone }
 	s.client.JSON(s.t, http.MethodGet, "/sandbox/phones", nil, http.StatusOK, &phones)
 	for _, p := range phones.Data {
 		if p.Number == number {
-			return p.Connected
+			return p
 		}
 	}
-	return false
+	return phone{}
 }
 
 // SendFrom makes the phone of number send what message says; wasim.Outgoing and to are its fields. The stanza id.

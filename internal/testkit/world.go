@@ -137,16 +137,21 @@ func (w *World) runSimulator() {
 	w.Sandbox, w.whatsapp = program.Sandbox, program.WhatsApp()
 }
 
-// StartHub starts the hub's processes on the World's data.
-func (w *World) StartHub() {
-	w.t.Helper()
-	environ := append([]string{
+// Environ is the environment of the hub's processes.
+func (w *World) Environ() []string {
+	return append([]string{
 		"HTTP_ADDR=127.0.0.1:0", "OPS_ADDR=127.0.0.1:0", "BLOB_URL=file://" + filepath.Join(w.dir, "media"),
 		"ADMIN_API_KEY=" + AdminKey, "BOOTSTRAP_TENANT=algo", "BOOTSTRAP_API_KEY=" + TenantKey,
 		"EGRESS_ALLOW_PRIVATE=true", // receivers and files of tests are on this host
 		"RATE_LIMIT=1000000",        // what a test counts is not how quick the machine is
 		"LEASE_TTL=" + w.lease.String(),
 	}, append(w.whatsapp, w.environ...)...)
+}
+
+// StartHub starts the hub's processes on the World's data.
+func (w *World) StartHub() {
+	w.t.Helper()
+	environ := w.Environ()
 	start := func(process config.Process) *app.Hub {
 		cfg, err := config.Load(process, environ)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mau.fi/whatsmeow/store"
@@ -31,6 +32,7 @@ type account struct {
 	retries map[string]int    // retry receipts sent, by sender address/stanza id
 	sent    map[string]*sentMessage
 	changed broadcast
+	asked   atomic.Int64 // retry receipts of other numbers' companions, and our own, for what the phone sent; not kept
 
 	devMu   sync.RWMutex
 	devices []*device // by index

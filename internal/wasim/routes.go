@@ -37,12 +37,13 @@ type phoneView struct {
 	Devices   []int  `json:"devices"` // indexes of the companions
 	Connected bool   `json:"connected"`
 	Pending   int    `json:"pending"` // stanzas the companions did not confirm yet
+	Asked     int64  `json:"asked"`   // how often companions could not decrypt what this phone sent, and asked for it again
 }
 
 func (s *Server) getPhones(w http.ResponseWriter, _ *http.Request) {
 	out := []phoneView{}
 	for _, a := range s.allAccounts() {
-		v := phoneView{Number: a.number, LID: a.lidJID(0).String(), Devices: []int{}, Connected: s.Connected(a.number), Pending: s.Pending(a.number)}
+		v := phoneView{Number: a.number, LID: a.lidJID(0).String(), Devices: []int{}, Connected: s.Connected(a.number), Pending: s.Pending(a.number), Asked: a.asked.Load()}
 		for _, d := range a.companions() {
 			v.Devices = append(v.Devices, int(d.index))
 		}

@@ -242,6 +242,7 @@ func (a *account) useBundle(to types.JID, n *waBinary.Node) error {
 
 // resend answers a companion's retry receipt: the phone encrypts the message again for that device alone.
 func (s *Server) resend(to *device, receipt *waBinary.Node, sender *account) error {
+	sender.asked.Add(1)
 	retry := receipt.GetChildByTag("retry")
 	id, _ := retry.Attrs["id"].(string)
 	b := s.journal.begin()

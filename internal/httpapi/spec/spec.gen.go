@@ -1346,6 +1346,9 @@ type Restriction struct {
 	// Code With first_contacts what WhatsApp said: reachout_restricted or rate_overlimit.
 	Code *string `json:"code"`
 
+	// Hint What that means for the messages that wait, and what to do.
+	Hint string `json:"hint"`
+
 	// Kind first_contacts or banned.
 	Kind  string     `json:"kind"`
 	Until *time.Time `json:"until"`
