@@ -88,6 +88,7 @@ func TestBulkReachesEverybody(t *testing.T) {
 	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
 		w := testkit.Paired(t, shape)
 		const n = 200
+		w.API.JSON(t, http.MethodGet, "/api/algo/events", nil, http.StatusOK, nil) // from now on there are events
 		made := postBulk(t, w.API, greetings(n))
 		if made.Total != n || made.Counts["queued"] != n || made.Status != "running" || made.Name != "greetings" {
 			t.Fatalf("accepted %+v", made)
@@ -96,6 +97,17 @@ func TestBulkReachesEverybody(t *testing.T) {
 		b := awaitBulk(t, w.API, made.ID, "its end", func(b bulkBody) bool { return b.Status == "finished" && b.Counts["read"] == n })
 		if b.StartedAt == nil || b.FinishedAt == nil || b.FinishedAt.Before(*b.StartedAt) {
 			t.Errorf("started %v, finished %v", b.StartedAt, b.FinishedAt)
+		}
+		var told struct {
+			Data []struct{ Data bulkBody }
+		}
+		testkit.Eventually(t, bulkPatience, func() (bool, string) {
+			w.API.JSON(t, http.MethodGet, "/api/algo/events?types=bulk.finished", nil, http.StatusOK, &told)
+			return len(told.Data) > 0, "nobody is told of its end"
+		})
+		// All have ended; receipts may have come since.
+		if end := told.Data[0].Data; end.Total != n || len(end.Counts) != len(b.Counts) || end.Counts["sent"]+end.Counts["delivered"]+end.Counts["read"] != n {
+			t.Errorf("the end is told as %+v", end)
 		}
 		w.API.AwaitStatus(t, "algo", high.ID, "read")
 		var last time.Time

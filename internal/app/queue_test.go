@@ -192,6 +192,7 @@ func TestReachOutTimelockHoldsNewContacts(t *testing.T) {
 	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
 		w := testkit.Paired(t, shape)
 		w.API.AwaitStatus(t, "algo", w.API.Send(t, "algo", "919876500001", "to one who will know us").ID, "read")
+		w.API.JSON(t, http.MethodGet, "/api/algo/events", nil, http.StatusOK, nil) // from now on there are events
 		w.Script(wasim.Fault{Kind: wasim.ReachOutTimelock, Expire: time.Hour})
 		restricted := func(want bool) {
 			t.Helper()
@@ -214,6 +215,30 @@ func TestReachOutTimelockHoldsNewContacts(t *testing.T) {
 		w.Script(wasim.Fault{Kind: wasim.ReachOutTimelock})
 		restricted(false)
 		w.API.AwaitStatus(t, "algo", w.API.Send(t, "algo", "919876500002", "to another stranger").ID, "read")
+
+		// Those who listen are told what the session told.
+		type restriction struct {
+			Kind, Code, Hint string
+			Until            time.Time
+		}
+		var told struct {
+			Data []struct {
+				Type string
+				Data struct{ Restriction *restriction }
+			}
+		}
+		testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+			w.API.JSON(t, http.MethodGet, "/api/algo/events?types=session.restricted,session.unrestricted", nil, http.StatusOK, &told)
+			return len(told.Data) >= 2, fmt.Sprintf("told of %+v", told.Data)
+		})
+		begin, end := told.Data[0], told.Data[1]
+		if r := begin.Data.Restriction; begin.Type != "session.restricted" || r == nil || r.Kind != "first_contacts" || r.Code != "reachout_restricted" || r.Hint == "" ||
+			time.Until(r.Until) < 30*time.Minute {
+			t.Errorf("the restriction is told as %s %+v", begin.Type, r)
+		}
+		if len(told.Data) != 2 || end.Type != "session.unrestricted" || end.Data.Restriction != nil {
+			t.Errorf("its end is told as %+v", told.Data)
+		}
 	})
 }
 

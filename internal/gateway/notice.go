@@ -16,6 +16,12 @@ type EventKind string
 // EventMessageReceived is that of an inbound message. The other kinds are made from a status or a state.
 const EventMessageReceived EventKind = "message.received"
 
+// What WhatsApp forbids a number begins, or ends at another time than it said before, and is over.
+const (
+	EventRestricted   EventKind = "session.restricted"
+	EventUnrestricted EventKind = "session.unrestricted"
+)
+
 // EventTest is sent on request, to one endpoint alone.
 const EventTest EventKind = "webhook.test"
 
@@ -33,6 +39,7 @@ func EventKinds() []EventKind {
 	} {
 		kinds = append(kinds, EventKind("session."+s))
 	}
+	kinds = append(kinds, EventRestricted, EventUnrestricted)
 	for _, s := range []BulkStatus{BulkRunning, BulkPaused, BulkCanceled, BulkFinished} {
 		kinds = append(kinds, EventKind("bulk."+s))
 	}
@@ -129,14 +136,46 @@ func SessionNotice(state SessionState, reason SessionReason, jid string) json.Ra
 	}{state, reason, reason.Hint(), textOrNull(number)})
 }
 
-// BulkNotice is the data of the events of a bulk.
-func BulkNotice(id, name string, status BulkStatus, reason string) json.RawMessage {
+// RestrictionNotice is the data of the events of what WhatsApp forbids the number of v, and of its end.
+func RestrictionNotice(v *Session) json.RawMessage {
+	type restriction struct {
+		Kind  RestrictionKind `json:"kind"`
+		Code  *string         `json:"code"`
+		Until *time.Time      `json:"until"`
+		Hint  string          `json:"hint"`
+	}
+	var now *restriction
+	if r := v.Restriction; r.Kind != RestrictionNone {
+		now = &restriction{Kind: r.Kind, Code: textOrNull(string(r.Code)), Hint: r.Kind.Hint()}
+		if !r.Until.IsZero() {
+			until := r.Until.UTC()
+			now.Until = &until
+		}
+	}
+	return noticeData(struct {
+		State       SessionState  `json:"state"`
+		Reason      SessionReason `json:"reason"`
+		Hint        string        `json:"hint"`
+		Number      *string       `json:"number"`
+		Restriction *restriction  `json:"restriction"`
+	}{v.State, v.Reason, v.Reason.Hint(), textOrNull(v.Number()), now})
+}
+
+// BulkNotice is the data of the events of a bulk; counts are of when the event got its place.
+func BulkNotice(id, name string, status BulkStatus, reason string, counts BulkCounts) json.RawMessage {
+	total, all := 0, make(BulkCounts, len(Statuses()))
+	for _, s := range Statuses() {
+		all[s] = counts[s]
+		total += counts[s]
+	}
 	return noticeData(struct {
 		BulkID string     `json:"bulkId"`
 		Status BulkStatus `json:"status"`
 		Name   *string    `json:"name"`
 		Reason *string    `json:"reason"`
-	}{id, status, textOrNull(name), textOrNull(reason)})
+		Total  int        `json:"total"`
+		Counts BulkCounts `json:"counts"`
+	}{id, status, textOrNull(name), textOrNull(reason), total, all})
 }
 
 // WebhookNotice is the data of a test.

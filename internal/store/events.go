@@ -84,9 +84,26 @@ func (s *Store) UnsettledTenants(ctx context.Context) ([]int64, error) {
 // they were written. more
 // tells that others wait. What a transaction in progress writes gets a later place; of one message, no event can come before one
 // that happened before: its row was locked until that was committed.
+//
+// An event of a bulk tells how many of its messages are in each status. They are counted, which may take a while, beside the transaction, and not before
+// what happened is visible: what ended the bulk is in the count.
 func (s *Store) SettleEvents(ctx context.Context, tenantKey int64) (more bool, err error) {
+	more, bulks, err := s.settleEvents(ctx, tenantKey, nil)
+	if err != nil || len(bulks) == 0 {
+		return more, err
+	}
+	counts, err := s.BulkCounts(ctx, tenantKey, bulks)
+	if err != nil {
+		return false, err
+	}
+	more, _, err = s.settleEvents(ctx, tenantKey, counts)
+	return more, err
+}
+
+// settleEvents is SettleEvents for the events before the first one of a bulk that counts does not know; uncounted are all such bulks among the next events.
+func (s *Store) settleEvents(ctx context.Context, tenantKey int64, counts map[string]gateway.BulkCounts) (more bool, uncounted []string, err error) {
 	err = s.write(ctx, "settle events", func(t *tx) error {
-		more = false
+		more, uncounted = false, nil
 		var last int64 // locked: places are given one after the other
 		err := t.row(s.d.sql(`SELECT last_pos FROM event_streams WHERE tenant_key = $1 {lock}`), tenantKey).Scan(&last)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -97,10 +114,15 @@ func (s *Store) SettleEvents(ctx context.Context, tenantKey int64) (more bool, e
 		}
 		rows, err := t.query(selectOutbox, tenantKey, SettleBatch)
 		list, err := all(rows, err, scanOutbox)
+		if err != nil {
+			return err
+		}
+		full := len(list) == SettleBatch
+		list, uncounted, err = complete(list, counts)
+		more = full || len(uncounted) > 0
 		if err != nil || len(list) == 0 {
 			return err
 		}
-		more = len(list) == SettleBatch
 		seqs := make([]int64, len(list))
 		notices := make([]gateway.Notice, len(list))
 		for i, o := range list {
@@ -126,7 +148,7 @@ func (s *Store) SettleEvents(ctx context.Context, tenantKey int64) (more bool, e
 		_, err = t.exec(`UPDATE event_streams SET last_pos = $1 WHERE tenant_key = $2`, last, tenantKey)
 		return err
 	})
-	return more, err
+	return more, uncounted, err
 }
 
 func (t *tx) storeNotices(list []gateway.Notice) error {
@@ -168,10 +190,12 @@ func byParts[T any](list []T) iter.Seq[[]T] {
 	}
 }
 
-// outboxed is an event that has no place yet.
+// outboxed is an event that has no place yet, and perhaps no data.
 type outboxed struct {
 	gateway.Notice
-	seq int64
+	seq          int64
+	detail, code string
+	message      gateway.Message // as far as its event needs it
 }
 
 const selectOutbox = `SELECT o.seq, o.kind, o.subject, o.at, o.detail, o.code, o.data,
@@ -179,33 +203,48 @@ const selectOutbox = `SELECT o.seq, o.kind, o.subject, o.at, o.detail, o.code, o
 	FROM event_outbox o LEFT JOIN messages m ON o.data = '' AND m.id = o.subject AND m.tenant_key = o.tenant_key
 	WHERE o.tenant_key = $1 ORDER BY o.seq LIMIT $2`
 
-// scanOutbox reads an event and makes its data when it is not stored: what may change from what the trigger wrote, the rest from the message.
 func scanOutbox(row scanner) (o outboxed, err error) {
-	var (
-		at                 int64
-		detail, code, data string
-		m                  gateway.Message
-	)
-	if err := row.Scan(&o.seq, &o.Kind, &o.Subject, &at, &detail, &code, &data, &m.To, &m.Type, &m.Reference, &m.BulkID, &m.WhatsAppID); err != nil {
-		return o, err
-	}
+	var at int64
+	var data string
+	m := &o.message
+	err = row.Scan(&o.seq, &o.Kind, &o.Subject, &at, &o.detail, &o.code, &data, &m.To, &m.Type, &m.Reference, &m.BulkID, &m.WhatsAppID)
 	o.At, o.Data = fromMicros(at), json.RawMessage(data)
-	if data != "" {
-		return o, nil
+	return o, err
+}
+
+// complete gives those of list their data that have none: what may change from what the trigger wrote, the rest from the message. It returns those
+// before the first one of a bulk that counts does not know, and all such bulks.
+func complete(list []outboxed, counts map[string]gateway.BulkCounts) (complete []outboxed, uncounted []string, err error) {
+	for i := range list {
+		o := &list[i]
+		if len(o.Data) > 0 {
+			continue
+		}
+		family, state, _ := strings.Cut(string(o.Kind), ".")
+		switch family {
+		case "message":
+			o.message.ID = o.Subject
+			o.Data = gateway.MessageNotice(&o.message, gateway.Status(state), o.detail, gateway.Code(o.code))
+		case "session":
+			o.Data = gateway.SessionNotice(gateway.SessionState(state), gateway.SessionReason(o.code), o.detail)
+		case "bulk":
+			c, known := counts[o.Subject]
+			if !known {
+				if uncounted == nil {
+					complete = list[:i]
+				}
+				uncounted = append(uncounted, o.Subject)
+				continue
+			}
+			o.Data = gateway.BulkNotice(o.Subject, o.detail, gateway.BulkStatus(state), o.code, c)
+		default:
+			return nil, nil, fmt.Errorf("an event of kind %s has no data", o.Kind)
+		}
 	}
-	family, state, _ := strings.Cut(string(o.Kind), ".")
-	switch family {
-	case "message":
-		m.ID = o.Subject
-		o.Data = gateway.MessageNotice(&m, gateway.Status(state), detail, gateway.Code(code))
-	case "session":
-		o.Data = gateway.SessionNotice(gateway.SessionState(state), gateway.SessionReason(code), detail)
-	case "bulk":
-		o.Data = gateway.BulkNotice(o.Subject, detail, gateway.BulkStatus(state), code)
-	default:
-		return o, fmt.Errorf("an event of kind %s has no data", o.Kind)
+	if uncounted == nil {
+		complete = list
 	}
-	return o, nil
+	return complete, uncounted, nil
 }
 
 // Notices reads the events of a tenant behind the place after, oldest first, that one of filters names (gateway.ValidEventFilter); no filters name

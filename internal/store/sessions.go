@@ -179,7 +179,14 @@ func (s *Store) UpdateSession(ctx context.Context, f gateway.Fence, apply func(*
 			v.State, v.Reason, v.JID, v.LID, micros(v.Since),
 			v.Restriction.Kind, micros(v.Restriction.Until), v.Restriction.Count, v.PairingCode, micros(v.PairingExpiresAt),
 			v.PairingPhone, v.Restriction.Code, v.Restriction.Suspect, v.LastNumber, v.QueueHeld, v.TenantKey)
-		return err
+		if err != nil || v.Restriction.Same(before.Restriction) {
+			return err
+		}
+		kind := gateway.EventRestricted
+		if v.Restriction.Kind == gateway.RestrictionNone {
+			kind = gateway.EventUnrestricted
+		}
+		return t.appendEvent(v.TenantKey, kind, "session", s.now(), gateway.RestrictionNotice(&v)) // behind that of the state, which its trigger has written
 	})
 	if err != nil {
 		return gateway.Session{}, err

@@ -107,6 +107,19 @@ func (o old) fill(exec func(query string, args ...any)) {
 		exec(`INSERT INTO webhook_endpoints (id, tenant_key, url, events, secret, old_secret, old_until, status, reason, since, created_at, failures, failing_since, rest_until)
 			VALUES ('hook', 1, 'https://example.com/hub', 'message.* session.*', $1, $2, 0, 'enabled', '', $3, $3, 0, 0, 0)`, []byte("sealed"), []byte{}, at)
 	}
+	if o.has(23) {
+		exec(`UPDATE messages SET content = '{"mentions":["4915550000002"]}' WHERE id = 'sent'`)
+		exec(`INSERT INTO queries (id, tenant_key, kind, question, answer, created_at, answered_at) VALUES ('groups', 1, 'groups', '', '[]', $1, $1)`, at)
+		exec(`INSERT INTO commands (tenant_key, kind, query, created_at) VALUES (1, 'query', 'groups', $1)`, at)
+		exec(`INSERT INTO number_checks (tenant_key, number, jid, checked_at) VALUES (1, '4915550000001', '4915550000001@s.whatsapp.net', $1)`, at)
+	}
+	if o.has(24) {
+		exec(`UPDATE tenants SET words = '{"stop":["Genug"]}'`)
+		exec(`INSERT INTO inbound_messages (id, tenant_key, stanza_id, chat, sender, sender_alt, number, push_name, type, body, content, refers_to, refers_to_id,
+				opt_out, at, received_at)
+			VALUES ('received', 1, '3A01', '88@lid', '88@lid', '4915550000001@s.whatsapp.net', '4915550000001', $1, 'text', $2, '{"mentions":["1@lid"]}', '3EB0sent',
+				'sent', '', $3, $3)`, []byte("Bob"), []byte("an answer"), at)
+	}
 }
 
 // TestEveryOlderVersionIsUpgraded fills a database of each older version, opens it with this one, and reads and continues through the
@@ -218,6 +231,36 @@ func (o old) check(t *testing.T, s *store.Store) {
 		t.Errorf("the webhooks are %+v", hooks)
 	}
 
+	// What was asked, and received.
+	if mentions := sent.Content != nil && slices.Equal(sent.Content.Mentions, []string{"4915550000002"}); mentions != o.has(23) {
+		t.Errorf("the content is %+v", sent.Content)
+	}
+	if q, err := s.LastQuery(ctx, 1, gateway.QueryGroups, o.now.Add(-time.Second)); err != nil || (q != nil && q.Answer == "[]" && q.Code == "") != o.has(23) {
+		t.Errorf("the answer about groups is %+v, %v", q, err)
+	}
+	known, _, err := s.NumberChecks(ctx, 1, []string{"4915550000001"}, o.now.Add(-time.Second))
+	fine(err)
+	if c := known["4915550000001"]; (c.OnWhatsApp && c.JID == "4915550000001@s.whatsapp.net") != o.has(23) {
+		t.Errorf("known of numbers is %+v", known)
+	}
+	if slices.Equal(tenant.Settings.Words.StopWords(), []string{"Genug"}) != o.has(24) {
+		t.Errorf("the words are %+v", tenant.Settings.Words)
+	}
+	received, err := s.Inbounds(ctx, 1, gateway.InboundFilter{From: "4915550000001"})
+	fine(err)
+	if (len(received) == 1 && received[0].Text == "an answer" && received[0].RefersToID == "sent" && len(received[0].Mentions) == 1) != o.has(24) {
+		t.Errorf("received was %+v", received)
+	}
+	again := gateway.Inbound{
+		ID: "again", TenantKey: 1, StanzaID: "3A01", Chat: "88@lid", Sender: "88@lid", Type: gateway.TypeText, Text: "an answer", At: o.now, ReceivedAt: o.now,
+	}
+	fine(s.ReceiveInbound(ctx, &again)) // WhatsApp delivers it again
+	received, err = s.Inbounds(ctx, 1, gateway.InboundFilter{})
+	fine(err)
+	if len(received) != 1 || (received[0].ID == "received") != o.has(24) {
+		t.Errorf("received are %+v", received)
+	}
+
 	// And they go on: the session is taken over, with what was in the hands of the old process.
 	session, err := s.Session(ctx, 1)
 	fine(err)
@@ -233,7 +276,8 @@ func (o old) check(t *testing.T, s *store.Store) {
 	fence := taken[0].Fence()
 	commands, err := s.TakeCommands(ctx, "new")
 	fine(err)
-	if len(commands) != 1 || commands[0].Kind != gateway.CommandConnect || commands[0].Phone != "" {
+	asked := len(commands) == 2 && commands[1].Kind == gateway.CommandQuery && commands[1].Query == "groups"
+	if len(commands) == 0 || commands[0].Kind != gateway.CommandConnect || commands[0].Phone != "" || asked != o.has(23) || len(commands) > 1 && !asked {
 		t.Errorf("the commands are %+v", commands)
 	}
 	dead, err := s.InFlightElsewhere(ctx, fence, "new", 10)

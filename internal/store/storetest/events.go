@@ -156,3 +156,130 @@ func testEventOrder(t *testing.T, open Opener) {
 		}
 	}
 }
+
+func testRestrictionEvents(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx, key := t.Context(), w.tenant.Key
+	w.listen(key)
+	f := w.lease("w1", time.Hour)
+	until := w.clock.Now().UTC().Add(time.Hour)
+	var after int64
+	update := func(want []string, apply func(*gateway.Session)) (last map[string]any) {
+		t.Helper()
+		_, err := w.UpdateSession(ctx, f, apply)
+		must(t, err)
+		w.settle(key)
+		list, err := w.Notices(ctx, key, after, nil, 100)
+		must(t, err)
+		if got := kinds(list); !slices.Equal(got, want) {
+			t.Fatalf("told of %v, want %v", got, want)
+		}
+		if len(list) > 0 {
+			n := list[len(list)-1]
+			after = n.Pos
+			must(t, json.Unmarshal(n.Data, &last))
+			if n.Subject != "session" || !n.At.Equal(w.clock.Now()) && strings.HasSuffix(string(n.Kind), "restricted") {
+				t.Errorf("the event is %+v", n)
+			}
+		}
+		return last
+	}
+	wants := func(data map[string]any, state string, restriction map[string]any) {
+		t.Helper()
+		if data["state"] != state || data["number"] != "15550001111" || data["hint"] == "" {
+			t.Errorf("told as %v", data)
+		}
+		told, _ := data["restriction"].(map[string]any)
+		hint, _ := told["hint"].(string)
+		if restriction != nil {
+			if !strings.Contains(hint, "wait") {
+				t.Errorf("the hint is %q", hint)
+			}
+			restriction["hint"] = hint
+		}
+		if fmt.Sprint(told) != fmt.Sprint(restriction) {
+			t.Errorf("the restriction is told as %v, want %v", told, restriction)
+		}
+	}
+	update([]string{"session.online"}, func(s *gateway.Session) {
+		s.State, s.Reason, s.JID = gateway.SessionOnline, gateway.ReasonConnected, "15550001111:3@s.whatsapp.net"
+	})
+	first := gateway.Restriction{Kind: gateway.RestrictionFirstContacts, Until: until, Count: 1, Code: gateway.CodeReachOutLimited, Suspect: "7@lid"}
+	data := update([]string{"session.restricted"}, func(s *gateway.Session) { s.Restriction = first })
+	wants(data, "online", map[string]any{"kind": "first_contacts", "code": "reachout_restricted", "until": until.Format(time.RFC3339Nano)})
+	update(nil, func(s *gateway.Session) { s.Restriction.Count, s.Restriction.Suspect = 2, "" }) // what nobody is shown
+	data = update([]string{"session.restricted"}, func(s *gateway.Session) { s.Restriction.Until = until.Add(time.Hour) })
+	wants(data, "online", map[string]any{"kind": "first_contacts", "code": "reachout_restricted", "until": until.Add(time.Hour).Format(time.RFC3339Nano)})
+	data = update([]string{"session.unrestricted"}, func(s *gateway.Session) { s.Restriction = gateway.Restriction{} })
+	wants(data, "online", nil)
+	update(nil, func(s *gateway.Session) { s.Restriction.Count = 1 })
+
+	// A ban is a state too; its event comes first, and the end of the ban behind that of the connection.
+	data = update([]string{"session.banned", "session.restricted"}, func(s *gateway.Session) {
+		s.State, s.Reason = gateway.SessionBanned, gateway.ReasonTemporaryBan
+		s.Restriction = gateway.Restriction{Kind: gateway.RestrictionBan, Until: until}
+	})
+	wants(data, "banned", map[string]any{"kind": "banned", "code": nil, "until": until.Format(time.RFC3339Nano)})
+	data = update([]string{"session.online", "session.unrestricted"}, func(s *gateway.Session) {
+		s.State, s.Reason, s.Restriction = gateway.SessionOnline, gateway.ReasonConnected, gateway.Restriction{}
+	})
+	wants(data, "online", nil)
+}
+
+func testBulkEvents(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx, key := t.Context(), w.tenant.Key
+	w.listen(key)
+	f := w.lease("worker", time.Hour)
+	cancel := func(m *gateway.Message) ([]gateway.Event, error) { return m.Cancel(w.clock.Now()) }
+
+	// One bulk finishes, the next is canceled, both among events of messages, before anybody is told.
+	done, over := w.bulk(3), w.bulk(5)
+	for i, outcome := range []gateway.Outcome{
+		{Kind: gateway.OutcomeSent}, {Kind: gateway.OutcomePermanent, Failure: gateway.Failure{Code: gateway.CodeNotOnWhatsApp}}, {Kind: gateway.OutcomeSent},
+	} {
+		tickets, _ := w.releaseBulk(done, 1, 10)
+		m := w.claimTicket(f, tickets[0])
+		if m == nil {
+			t.Fatalf("message %d was not to be had", i)
+		}
+		w.record(m, outcome)
+	}
+	if settled, err := w.SettleBulk(ctx, key, done.ID); err != nil || !settled {
+		t.Fatalf("settled %t, %v", settled, err)
+	}
+	w.change(over, (*gateway.Bulk).Cancel)
+	_, err := w.CancelQueued(ctx, key, over.ID, 500, cancel)
+	must(t, err)
+
+	var bulks []gateway.Notice
+	list := w.settle(key)
+	for i, n := range list {
+		if i > 0 && n.Pos != list[i-1].Pos+1 {
+			t.Errorf("event %d follows %d", n.Pos, list[i-1].Pos)
+		}
+		if strings.HasPrefix(string(n.Kind), "bulk.") && n.Kind != "bulk.running" {
+			bulks = append(bulks, n)
+		}
+	}
+	if got := kinds(bulks); !slices.Equal(got, []string{"bulk.finished", "bulk.canceled"}) || len(list) < 2*3+5+2 {
+		t.Fatalf("told of %v among %d", got, len(list))
+	}
+	for i, b := range []gateway.Bulk{done, over} {
+		var data struct {
+			BulkID string
+			Total  int
+			Counts map[gateway.Status]int
+		}
+		must(t, json.Unmarshal(bulks[i].Data, &data))
+		if data.BulkID != b.ID || data.Total != b.Total || len(data.Counts) != len(gateway.Statuses()) {
+			t.Errorf("told as %s", bulks[i].Data)
+		}
+		stored := w.counts(b)
+		for _, s := range gateway.Statuses() {
+			if data.Counts[s] != stored[s] {
+				t.Errorf("%s has %d %s, the database %d", bulks[i].Kind, data.Counts[s], s, stored[s])
+			}
+		}
+	}
+}
