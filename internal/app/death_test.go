@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -60,7 +61,17 @@ func runUntilDeath(when string) error {
 	if err != nil {
 		return err
 	}
-	return <-hub.Failed()
+	orphaned := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends, killed or not
+		close(orphaned)
+	}()
+	select {
+	case err = <-hub.Failed():
+		return err
+	case <-orphaned:
+		return errors.New("the test is over")
+	}
 }
 
 // dyingDatabase is what stands between the rooms and the store.
@@ -118,7 +129,11 @@ func die(ctx context.Context, environ []string, at moment, stanzaID, text string
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), deathEnv + "=" + string(at) + " " + stanzaID}, environ...)
 	cmd.Stdout, cmd.Stderr = &out, &log
+	if _, err := cmd.StdinPipe(); err != nil { // stays open for as long as this process lives
+		return err
+	}
 	err := cmd.Run()
+
 	rows := 0
 	if at == committed {
 		rows = 1

@@ -159,17 +159,17 @@ func testEventOrder(t *testing.T, open Opener) {
 
 func testRestrictionEvents(t *testing.T, open Opener) {
 	w := newWorld(t, open)
-	ctx, key := t.Context(), w.tenant.Key
+	key := w.tenant.Key
 	w.listen(key)
 	f := w.lease("w1", time.Hour)
 	until := w.clock.Now().UTC().Add(time.Hour)
 	var after int64
 	update := func(want []string, apply func(*gateway.Session)) (last map[string]any) {
 		t.Helper()
-		_, err := w.UpdateSession(ctx, f, apply)
+		_, err := w.UpdateSession(t.Context(), f, apply)
 		must(t, err)
 		w.settle(key)
-		list, err := w.Notices(ctx, key, after, nil, 100)
+		list, err := w.Notices(t.Context(), key, after, nil, 100)
 		must(t, err)
 		if got := kinds(list); !slices.Equal(got, want) {
 			t.Fatalf("told of %v, want %v", got, want)
