@@ -79,3 +79,35 @@ func TestWhatCanBeSentBesideTexts(t *testing.T) {
 		}
 	})
 }
+
+// TestTheCaptionOfAFileIsEdited: the phone shows the same file with the other caption; what has no caption is refused.
+func TestTheCaptionOfAFileIsEdited(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		files := []object{
+			{"mimetype": "image/jpeg", "data": testkit.JPEG(t)},
+			{"mimetype": "application/pdf", "filename": "bill.pdf", "data": []byte("%PDF-1.4\n")},
+		}
+		for i, file := range files {
+			caption := []string{"It is 400.", ""}[i]
+			sent := posted(t, w, "/media", object{"to": recipient, "message": caption, "media": file})
+			edit := posted(t, w, "/messages/"+sent.ID+"/edit", object{"message": "It is 40."})
+			shown := w.WaitShown(recipient, 2*i+2)
+			if s := shown[2*i]; s.Caption != caption || s.Edited != "It is 40." {
+				t.Errorf("the file is shown as %+v", s)
+			}
+			if s := shown[2*i+1]; s.Type != "edit" || s.Target != sent.WhatsAppID || s.ID != edit.WhatsAppID || len(s.Decrypted) != 1 {
+				t.Errorf("the edit is shown as %+v", s)
+			}
+			var told struct{ Type, Message, EditOf string }
+			w.API.JSON(t, http.MethodGet, "/api/algo/messages/"+edit.ID, nil, http.StatusOK, &told)
+			if told.Type != "edit" || told.Message != "It is 40." || told.EditOf != sent.ID {
+				t.Errorf("the edit is told as %+v", told)
+			}
+		}
+		voice := posted(t, w, "/media", object{"to": recipient, "media": object{"mimetype": "audio/mpeg", "data": append([]byte("ID3"), make([]byte, 200)...)}})
+		if status, _, body := w.API.Do(t, http.MethodPost, "/api/algo/messages/"+voice.ID+"/edit", object{"message": "x"}); status != http.StatusConflict {
+			t.Errorf("an edit of a sound is answered %d %s", status, body)
+		}
+	})
+}

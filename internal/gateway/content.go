@@ -12,7 +12,7 @@ const (
 	TypeLocation MessageType = "location"
 	TypeContacts MessageType = "contacts"
 	TypeReaction MessageType = "reaction"
-	TypeEdit     MessageType = "edit"   // gives a text that was sent another wording
+	TypeEdit     MessageType = "edit"   // gives a text or a caption that was sent another wording
 	TypeRevoke   MessageType = "revoke" // deletes a message that was sent, for everyone
 )
 
@@ -106,6 +106,18 @@ func (m *Message) Refers() *Target {
 	}
 	return nil
 }
+
+// EditsCaption tells whether m gives a file that was sent another caption.
+func (m *Message) EditsCaption() bool {
+	return m.Type == TypeEdit && m.Content != nil && m.Content.Target != nil && m.Content.Target.Type.Captioned()
+}
+
+// Captioned tells whether phones show a text with such a message.
+func (t MessageType) Captioned() bool { return t == TypeImage || t == TypeVideo || t == TypeDocument }
+
+// Unrepeatable tells whether m's row alone is too little to make what it was sent as once more: the keys of an upload and what
+// somebody's page said are not in it. Such messages are kept as they were sent.
+func (m *Message) Unrepeatable() bool { return m.Media != nil || m.WantsPreview() || m.EditsCaption() }
 
 // ReplyTo is the message that m replies to, nil when it does not.
 func (m *Message) ReplyTo() *Target {

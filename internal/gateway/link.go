@@ -22,10 +22,6 @@ func (m *Message) WantsPreview() bool {
 	return m.Type == TypeText && m.Content != nil && m.Content.LinkPreview
 }
 
-// Unrepeatable tells whether m's row alone is too little to make what it was sent as once more: the keys of an upload and what
-// somebody's page said are not in it. Such messages are kept as they were sent.
-func (m *Message) Unrepeatable() bool { return m.Media != nil || m.WantsPreview() }
-
 // FirstLink is the first http or https URL of a text, as it stands there; empty when there is none.
 func FirstLink(text string) string {
 	lower := asciiLower(text) // as long as text, byte for byte

@@ -147,7 +147,7 @@ func decodeReaction(d *strictjson.Decoder) (*gateway.ReactionRequest, error) {
 	return r, nil
 }
 
-// EditMessage accepts another wording for a text that was sent.
+// EditMessage accepts another wording for a text or a caption that was sent.
 func (s *Server) EditMessage(c echo.Context, _ string, id string, _ spec.EditMessageParams) error {
 	var text string
 	var given bool

@@ -126,7 +126,7 @@ func notSent(m *gateway.Message) error {
 	return gateway.Errorf(gateway.CodeTargetNotSent, "message %s is %s; only one that was sent can be referred to", m.ID, m.Status)
 }
 
-// Edit accepts another wording for a text that was sent. CodeNotFound, CodeTargetNotSent, CodeWindowClosed, CodeConflict.
+// Edit accepts another wording for a text or a caption that was sent. CodeNotFound, CodeTargetNotSent, CodeWindowClosed, CodeConflict.
 func (in *Intake) Edit(ctx context.Context, tenant gateway.Tenant, id, text string, o gateway.SendOptions, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
 	return in.change(ctx, tenant, id, gateway.TypeEdit, text, o, idem)
 }
@@ -149,8 +149,8 @@ func (in *Intake) change(ctx context.Context, tenant gateway.Tenant, id string, 
 		return gateway.Message{}, gateway.Errorf(gateway.CodeConflict, "a message of type %s cannot be changed; it is the one that it is about that can", old.Type)
 	case !wasSent(&old):
 		return gateway.Message{}, notSent(&old)
-	case t == gateway.TypeEdit && old.Type != gateway.TypeText:
-		return gateway.Message{}, gateway.Errorf(gateway.CodeConflict, "only texts can be edited, this is of type %s", old.Type)
+	case t == gateway.TypeEdit && old.Type != gateway.TypeText && !old.Type.Captioned():
+		return gateway.Message{}, gateway.Errorf(gateway.CodeConflict, "only texts and captions can be edited, this is of type %s", old.Type)
 	case t == gateway.TypeEdit:
 		window = gateway.EditWindow
 	}

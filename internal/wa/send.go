@@ -157,7 +157,10 @@ func (c *Client) missed(ctx context.Context, members []types.JID, p *proof) (mis
 // build makes the protobuf of m, uploading its media first.
 func (c *Client) build(ctx context.Context, m *gateway.Message, to recipient, a *attempt) (*waE2E.Message, error) {
 	if m.Media == nil {
-		if m.WantsPreview() {
+		switch {
+		case m.EditsCaption():
+			return c.editCaption(ctx, m, to)
+		case m.WantsPreview():
 			// What an attempt before went out as, or was about to: the page may say something else by now.
 			if content, err := c.opts.Database.SentContent(ctx, c.tenantKey, m.WhatsAppID); err != nil || content != nil {
 				return decoded(content, err)
@@ -175,6 +178,19 @@ func (c *Client) build(ctx context.Context, m *gateway.Message, to recipient, a 
 	}
 	convert.Relate(msg, m, c.chat(to.jid, to.lid))
 	return msg, nil
+}
+
+// editCaption makes an edit of what the file was sent as, whose keys the phones have.
+func (c *Client) editCaption(ctx context.Context, m *gateway.Message, to recipient) (*waE2E.Message, error) {
+	content, err := c.opts.Database.SentContent(ctx, c.tenantKey, m.Content.Target.StanzaID)
+	if err == nil && content == nil {
+		return nil, &mediaError{err: errNotKept}
+	}
+	file, err := decoded(content, err)
+	if err != nil {
+		return nil, err
+	}
+	return convert.EditCaption(m, c.chat(to.jid, to.lid), file)
 }
 
 // chat names the chat of a message as whatsmeow addresses it, a person by the LID, and ourselves in it.

@@ -44,7 +44,7 @@ type Shown struct {
 	Mentions []string      `json:"mentions,omitempty"` // JIDs
 	Preview  *ShownPreview `json:"preview,omitempty"`
 	// What became of it since.
-	Edited   string `json:"edited,omitempty"`  // its text now
+	Edited   string `json:"edited,omitempty"`  // its text or caption now
 	Revoked  bool   `json:"revoked,omitempty"` // deleted for everyone
 	Reaction string `json:"reaction,omitempty"`
 	// MediaError says why the file cannot be opened, while the rest of the message is shown.
@@ -54,7 +54,8 @@ type Shown struct {
 	// "decrypted again".
 	Decrypted []time.Time `json:"decrypted"`
 
-	position int // in the inbox
+	position int    // in the inbox
+	becomes  *Shown // of an edit: what its target is to be
 }
 
 // reaction is what a phone does about a message it got.

@@ -68,6 +68,19 @@ func (s *Server) render(in incoming, m *waE2E.Message) *Shown {
 		out.To = out.Group
 	}
 	m = unwrap(m)
+	s.fill(out, m)
+	if info := contextOf(m); info != nil {
+		out.Mentions = info.GetMentionedJID()
+		if info.StanzaID != nil {
+			out.Target, out.Quoted = info.GetStanzaID(), info.GetQuotedMessage().GetConversation()
+		}
+	}
+	out.Decrypted = append(out.Decrypted, now())
+	return out
+}
+
+// fill makes what a phone shows of what a message holds.
+func (s *Server) fill(out *Shown, m *waE2E.Message) {
 	switch {
 	case m.Conversation != nil:
 		out.Type, out.Text = "text", m.GetConversation()
@@ -81,8 +94,9 @@ func (s *Server) render(in incoming, m *waE2E.Message) *Shown {
 	case m.ReactionMessage != nil:
 		out.Type, out.Text, out.Target = "reaction", m.GetReactionMessage().GetText(), m.GetReactionMessage().GetKey().GetID()
 	case m.ProtocolMessage.GetType() == waE2E.ProtocolMessage_MESSAGE_EDIT && m.ProtocolMessage.GetEditedMessage() != nil:
-		edited := m.GetProtocolMessage().GetEditedMessage()
-		out.Type, out.Text, out.Target = "edit", edited.GetConversation()+edited.GetExtendedTextMessage().GetText(), m.GetProtocolMessage().GetKey().GetID()
+		edited := &Shown{}
+		s.fill(edited, m.GetProtocolMessage().GetEditedMessage())
+		out.Type, out.Text, out.Target, out.becomes = "edit", edited.Text+edited.Caption, m.GetProtocolMessage().GetKey().GetID(), edited
 	case m.ProtocolMessage != nil: // see hasContent
 		out.Type, out.Target = "revoke", m.GetProtocolMessage().GetKey().GetID()
 	case m.LocationMessage != nil:
@@ -118,14 +132,6 @@ func (s *Server) render(in incoming, m *waE2E.Message) *Shown {
 		out.Type, out.Mimetype = "sticker", st.GetMimetype()
 		s.media.open(out, st, st.GetFileLength())
 	}
-	if info := contextOf(m); info != nil {
-		out.Mentions = info.GetMentionedJID()
-		if info.StanzaID != nil {
-			out.Target, out.Quoted = info.GetStanzaID(), info.GetQuotedMessage().GetConversation()
-		}
-	}
-	out.Decrypted = append(out.Decrypted, now())
-	return out
 }
 
 // ShownPreview is what a phone shows of a link.
@@ -166,8 +172,8 @@ func (a *account) applyChange(b *batch, in incoming, shown *Shown) error {
 	target := a.seen[in.r.sender.number+"/"+shown.Target]
 	switch shown.Type {
 	case "edit":
-		if target != nil {
-			target.Edited = shown.Text
+		if target != nil && shown.becomes != nil && shown.becomes.Type == target.Type && shown.becomes.SHA256 == target.SHA256 {
+			target.Edited = shown.Text // else a phone passes it over: it is another message
 		}
 	case "revoke":
 		if target != nil {

@@ -746,7 +746,7 @@ type EditRequest struct {
 	// ExpiresAt 20 minutes after the message was sent at the latest.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 
-	// Message The new text, 65,536 bytes at most.
+	// Message The new text or caption, 65,536 bytes at most.
 	Message string `json:"message"`
 
 	// Priority The lane; high overtakes normal, normal overtakes bulk.
@@ -2205,7 +2205,7 @@ type ServerInterface interface {
 	// CancelMessage Cancel a message that no worker has claimed yet.
 	// (POST /api/{tenantId}/messages/{id}/cancel)
 	CancelMessage(ctx echo.Context, tenantId TenantId, id MessageId, params CancelMessageParams) error
-	// EditMessage Give a text that was sent another wording.
+	// EditMessage Give a text or a caption that was sent another wording.
 	// (POST /api/{tenantId}/messages/{id}/edit)
 	EditMessage(ctx echo.Context, tenantId TenantId, id MessageId, params EditMessageParams) error
 	// ListMessageEvents What happened to a message, oldest first.

@@ -51,11 +51,8 @@ func Message(m *gateway.Message, chat Chat) (*waE2E.Message, error) {
 			}}, nil
 		}
 	case gateway.TypeEdit:
-		if content.Target != nil {
-			return &waE2E.Message{EditedMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{
-				Key: messageKey(content.Target, chat), Type: waE2E.ProtocolMessage_MESSAGE_EDIT.Enum(),
-				EditedMessage: Text(m.Text), TimestampMS: proto.Int64(m.CreatedAt.UnixMilli()),
-			}}}}, nil
+		if content.Target != nil && !m.EditsCaption() {
+			return edit(m, chat, Text(m.Text)), nil
 		}
 	case gateway.TypeRevoke:
 		if content.Target != nil {
@@ -66,6 +63,30 @@ func Message(m *gateway.Message, chat Chat) (*waE2E.Message, error) {
 	default: // of files, see Media
 	}
 	return nil, fmt.Errorf("message %s of type %q has nothing to be made of", m.ID, m.Type)
+}
+
+// EditCaption is a message that gives the file which was sent as file another caption: phones know no other form than all of it once more.
+func EditCaption(m *gateway.Message, chat Chat, file *waE2E.Message) (*waE2E.Message, error) {
+	changed := proto.CloneOf(file)
+	caption := proto.String(m.Text)
+	switch {
+	case changed.ImageMessage != nil:
+		changed.ImageMessage.Caption = caption
+	case changed.VideoMessage != nil:
+		changed.VideoMessage.Caption = caption
+	case changed.DocumentMessage != nil:
+		changed.DocumentMessage.Caption = caption
+	default:
+		return nil, fmt.Errorf("message %s is to change the caption of what has none", m.ID)
+	}
+	return edit(m, chat, changed), nil
+}
+
+func edit(m *gateway.Message, chat Chat, changed *waE2E.Message) *waE2E.Message {
+	return &waE2E.Message{EditedMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{
+		Key: messageKey(m.Content.Target, chat), Type: waE2E.ProtocolMessage_MESSAGE_EDIT.Enum(),
+		EditedMessage: changed, TimestampMS: proto.Int64(m.CreatedAt.UnixMilli()),
+	}}}}
 }
 
 func orNone(s string) *string {
