@@ -146,7 +146,7 @@ func TestPodsMayDoNothingBesideTheirWork(t *testing.T) {
 				environ = append(environ, e.Name+"="+e.Value)
 			}
 			process := config.Process(filepath.Base(c.Command[0]))
-			if cfg, err := config.Load(process, withMasterKey(environ)); err != nil || process != config.Process(m.Metadata.Name) {
+			if cfg, err := config.Load(process, withKeys(environ)); err != nil || process != config.Process(m.Metadata.Name) {
 				t.Errorf("%s does not start with these settings: %v", m.Metadata.Name, err)
 			} else if cfg.Embedded() || cfg.SQLite() {
 				t.Errorf("%s does not share its database and its Redis", m.Metadata.Name)
@@ -158,14 +158,14 @@ func TestPodsMayDoNothingBesideTheirWork(t *testing.T) {
 	}
 }
 
-// withMasterKey puts a real key in the place of the example's.
-func withMasterKey(environ []string) (out []string) {
+// withKeys puts real keys in the place of the example's, which are refused.
+func withKeys(environ []string) (out []string) {
 	for _, e := range environ {
-		if !strings.HasPrefix(e, "MASTER_KEY=") {
+		if !strings.HasPrefix(e, "MASTER_KEY=") && !strings.HasPrefix(e, "ADMIN_API_KEY=") {
 			out = append(out, e)
 		}
 	}
-	return append(out, "MASTER_KEY="+strings.Repeat("0f", 32))
+	return append(out, "MASTER_KEY="+strings.Repeat("0f", 32), "ADMIN_API_KEY=0123456789abcdef0123456789abcdef")
 }
 
 // documents are the manifests by file.

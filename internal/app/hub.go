@@ -116,7 +116,7 @@ func Start(ctx context.Context, process config.Process, cfg config.Config, opts 
 	}()
 	h.log.Info("starting", "process", string(process), "settings", cfg)
 	for _, name := range cfg.WeakKeys() {
-		h.log.Warn("this key is short enough to guess: use 32 random characters", "setting", name)
+		h.log.Warn("this key can be guessed: use 32 random characters", "setting", name)
 	}
 
 	api := process == config.ProcessAPI

@@ -179,16 +179,28 @@ func (c Config) SQLitePath() string {
 // BlobDir is the folder of BLOB_URL.
 func (c Config) BlobDir() string { return strings.TrimPrefix(c.BlobURL, "file://") }
 
-// WeakKeys names the keys of the environment that are short enough to guess; the start-up warns of them.
+// minKey is the least length in bytes, minKinds the least number of different ones, of a key of the environment that cannot be guessed.
+const minKey, minKinds = 16, 6
+
+// WeakKeys names the keys of the environment that can be guessed: short ones, those of a few characters over and over, and those of the examples. The
+// start-up warns of them; several processes with real WhatsApp refuse them.
 func (c Config) WeakKeys() []string {
 	var weak []string
-	if c.AdminAPIKey != "" && len(c.AdminAPIKey) < 16 {
-		weak = append(weak, "ADMIN_API_KEY")
-	}
-	if c.BootstrapAPIKey != "" && len(c.BootstrapAPIKey) < 16 {
-		weak = append(weak, "BOOTSTRAP_API_KEY")
+	for _, k := range []struct{ name, key string }{{"ADMIN_API_KEY", c.AdminAPIKey}, {"BOOTSTRAP_API_KEY", c.BootstrapAPIKey}} {
+		kinds := map[byte]bool{}
+		for i := range len(k.key) {
+			kinds[k.key[i]] = true
+		}
+		if k.key != "" && (len(k.key) < minKey || len(kinds) < minKinds || strings.HasPrefix(k.key, "change-me")) {
+			weak = append(weak, k.name)
+		}
 	}
 	return weak
+}
+
+// exposed tells of a hub that is run for others to use: with real WhatsApp, on several processes or a database that has some.
+func (c Config) exposed(p Process) bool {
+	return p != ProcessSimulator && c.Mode() == ModeReal && (!c.Embedded() || !c.SQLite())
 }
 
 // LogValue keeps secrets out of every log.
@@ -319,6 +331,11 @@ func (c Config) validate(p Process) error {
 	}
 	if c.AdminAPIKey != "" && c.AdminAPIKey == c.BootstrapAPIKey {
 		bad("ADMIN_API_KEY and BOOTSTRAP_API_KEY must differ")
+	}
+	if c.exposed(p) {
+		for _, name := range c.WeakKeys() {
+			bad("%s can be guessed: use at least %d random characters (openssl rand -hex 16)", name, minKey)
+		}
 	}
 	if _, err := c.readProxies(); err != nil {
 		bad("TRUSTED_PROXIES must be networks such as 10.0.0.0/8, separated by commas, or none")

@@ -125,14 +125,43 @@ func TestWrongSettingsAreRefusedByName(t *testing.T) {
 	}
 }
 
-func TestShortKeysAreNamed(t *testing.T) {
+// TestKeysThatCanBeGuessedAreRefused by a hub that is run for others; one that somebody tries out starts and names them.
+func TestKeysThatCanBeGuessedAreRefused(t *testing.T) {
 	t.Parallel()
-	c, err := config.Load(config.ProcessAPI, []string{"ADMIN_API_KEY=short", "BOOTSTRAP_TENANT=a", "BOOTSTRAP_API_KEY=0123456789abcdef"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if weak := c.WeakKeys(); len(weak) != 1 || weak[0] != "ADMIN_API_KEY" {
-		t.Errorf("got %v", weak)
+	const redis, postgres, good = "REDIS_URL=redis://127.0.0.1:1", "DATABASE_URL=postgres://db/hub", "0123456789abcdef"
+	simulator := []string{"WHATSAPP_SERVER=127.0.0.1:1", "WHATSAPP_ROOT_KEY=" + strings.Repeat("ab", 32)}
+	for name, tc := range map[string]struct {
+		process config.Process
+		environ []string
+		starts  bool
+	}{
+		"one process":                      {config.ProcessAPI, nil, true},
+		"the sandbox":                      {config.ProcessAPI, []string{"SANDBOX=true"}, true},
+		"a simulator":                      {config.ProcessAPI, append(simulator, redis, postgres), true},
+		"the simulator":                    {config.ProcessSimulator, []string{redis}, true},
+		"several processes":                {config.ProcessAPI, []string{redis}, false},
+		"several processes, on Postgres":   {config.ProcessAPI, []string{redis, postgres}, false},
+		"one process on Postgres":          {config.ProcessAPI, []string{postgres}, false},
+		"a worker among several processes": {config.ProcessWorker, []string{redis, postgres}, false},
+	} {
+		for setting, more := range map[string][]string{"ADMIN_API_KEY": nil, "BOOTSTRAP_API_KEY": {"BOOTSTRAP_TENANT=a"}} {
+			for _, weak := range []string{"k", good[:15], strings.Repeat("ab", 16), "change-me-to-32-random-characters"} {
+				c, err := config.Load(tc.process, append(append([]string{setting + "=" + weak}, more...), tc.environ...))
+				switch {
+				case tc.starts && (err != nil || len(c.WeakKeys()) != 1 || c.WeakKeys()[0] != setting):
+					t.Errorf("%s with %s=%s: %v, named are %v", name, setting, weak, err, c.WeakKeys())
+				case !tc.starts && (err == nil || !strings.Contains(err.Error(), setting) || len(weak) > 1 && strings.Contains(err.Error(), weak)):
+					t.Errorf("%s with %s=%s: %v", name, setting, weak, err)
+				}
+			}
+			c, err := config.Load(tc.process, append(append([]string{setting + "=" + good}, more...), tc.environ...))
+			if err != nil || len(c.WeakKeys()) > 0 {
+				t.Errorf("%s with a good %s: %v, named are %v", name, setting, err, c.WeakKeys())
+			}
+		}
+		if c, err := config.Load(tc.process, tc.environ); err != nil || len(c.WeakKeys()) > 0 {
+			t.Errorf("%s without keys: %v, named are %v", name, err, c.WeakKeys())
+		}
 	}
 }
 
