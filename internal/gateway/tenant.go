@@ -54,6 +54,7 @@ type APIKey struct {
 	CreatedAt time.Time
 	RevokedAt time.Time // zero: live
 	ExpiresAt time.Time // when a key that was replaced ends; zero: it does not
+	MadeBy    string    // id of the key that made this one as its own successor; empty: the operator did
 
 	RequestsPerSecond int // of this key in the long run, twice as many at once; 0: as many as its tenant
 }

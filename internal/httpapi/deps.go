@@ -23,7 +23,7 @@ type Store interface {
 	CreateKey(ctx context.Context, key gateway.APIKey) error
 	Keys(ctx context.Context, tenantKey int64) ([]gateway.APIKey, error)
 	RevokeKey(ctx context.Context, tenantKey int64, id string) error
-	// RotateKey gives a key a successor with its name and scopes, and lets it end at until. gateway.CodeNotFound, gateway.CodeConflict:
+	// RotateKey gives a key a successor with its name and scopes (or fewer, those of fresh), and lets it end at until. gateway.CodeNotFound, gateway.CodeConflict:
 	// it has a successor already.
 	RotateKey(ctx context.Context, tenantKey int64, id string, fresh gateway.APIKey, until time.Time) (successor, old gateway.APIKey, err error)
 	// KeysByPrefix returns the live keys whose hash begins with prefix.

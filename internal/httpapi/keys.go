@@ -29,7 +29,7 @@ func (s *Server) ListKeys(c echo.Context, id string) error {
 	list := spec.KeyList{Data: []spec.Key{}}
 	for _, k := range keys {
 		if k.RevokedAt.IsZero() {
-			list.Data = append(list.Data, spec.Key{Id: k.ID, Name: orNull(k.Name), Scopes: scopes(k), CreatedAt: k.CreatedAt.UTC(), ExpiresAt: timeOrNull(k.ExpiresAt), RequestsPerSecond: orDefault(k.RequestsPerSecond)})
+			list.Data = append(list.Data, spec.Key{Id: k.ID, Name: orNull(k.Name), Scopes: scopes(k), CreatedAt: k.CreatedAt.UTC(), ExpiresAt: timeOrNull(k.ExpiresAt), RequestsPerSecond: orDefault(k.RequestsPerSecond), MadeBy: orNull(k.MadeBy)})
 		}
 	}
 	return sendJSON(c, list)
@@ -83,6 +83,7 @@ func (s *Server) newKey() (key gateway.APIKey, secret string, err error) {
 const (
 	defaultGrace = 24 * time.Hour
 	maxGrace     = 30 * 24 * time.Hour
+	minOwnGrace  = time.Minute // of a key that replaces itself: how often it can
 )
 
 // RotateKey makes the successor of a key and shows it this once; the old one ends after a while.
@@ -105,24 +106,67 @@ func (s *Server) RotateKey(c echo.Context, id, keyID string, _ spec.RotateKeyPar
 		if err != nil {
 			return nil, wrap(err, "look up the tenant")
 		}
-		fresh, secret, err := s.newKey()
-		if err != nil {
-			return nil, err
-		}
-		defer s.keys.clear() // they hold the old one without its end
-		key, old, err := s.store.RotateKey(ctx, tenant.Key, keyID, fresh, fresh.CreatedAt.Add(grace))
-		if err != nil {
-			return nil, wrap(err, "rotate the key")
-		}
-		shown := spec.RotatedKey{
-			Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt.UTC(), RequestsPerSecond: orDefault(key.RequestsPerSecond), Key: &secret,
-			OldKeyId: old.ID, OldKeyExpiresAt: old.ExpiresAt.UTC(),
-		}
-		a := jsonAnswer(http.StatusCreated, shown)
-		shown.Key = nil
-		a.replay = &jsonAnswer(http.StatusCreated, shown).IdempotencyAnswer
-		return a, nil
+		return s.rotate(ctx, tenant.Key, keyID, gateway.APIKey{}, grace)
 	})
+}
+
+// RotateOwnKey makes the successor of the key that the request carries and shows it this once; the old one ends after a while.
+func (s *Server) RotateOwnKey(c echo.Context, _ string, _ spec.RotateOwnKeyParams) error {
+	switch call := callOf(c); {
+	case call.admin:
+		return gateway.Errorf(gateway.CodeForbidden, "this is for a tenant's own key; the admin key is changed by ADMIN_API_KEY, keys of tenants under /admin/tenants")
+	case c.Request().Header.Get(headerAPIKey) == "":
+		return gateway.Errorf(gateway.CodeForbidden, "a key is replaced by who has it: send it in the header x-api-key")
+	}
+	own, grace := callOf(c).key, defaultGrace
+	fresh := gateway.APIKey{MadeBy: own.ID}
+	decode := func(d *strictjson.Decoder) error {
+		if d == nil {
+			return nil
+		}
+		return d.Object(func(field string) (err error) {
+			switch field {
+			case "graceSeconds":
+				grace, err = wholeSeconds(d, minOwnGrace, maxGrace)
+				return err
+			case "scopes":
+				fresh.Scopes = nil
+				if err := decodeScopes(d, &fresh); err != nil {
+					return err
+				}
+				if len(fresh.Scopes) == 0 {
+					return gateway.FieldErrorf(gateway.CodeInvalidBody, "/scopes", "/scopes is empty: leave it out for those of the old key")
+				}
+				return nil
+			}
+			return d.UnknownField()
+		})
+	}
+	return s.post(c, decode, func(ctx context.Context, _ *gateway.IdempotencyCompletion) (*answer, error) {
+		return s.rotate(ctx, own.TenantKey, own.ID, fresh, grace)
+	})
+}
+
+// rotate gives a key a successor, of which like has what the store does not take from the old one.
+func (s *Server) rotate(ctx context.Context, tenantKey int64, keyID string, like gateway.APIKey, grace time.Duration) (*answer, error) {
+	fresh, secret, err := s.newKey()
+	if err != nil {
+		return nil, err
+	}
+	fresh.MadeBy, fresh.Scopes = like.MadeBy, like.Scopes
+	defer s.keys.clear() // they hold the old one without its end
+	key, old, err := s.store.RotateKey(ctx, tenantKey, keyID, fresh, fresh.CreatedAt.Add(grace))
+	if err != nil {
+		return nil, wrap(err, "rotate the key")
+	}
+	shown := spec.RotatedKey{
+		Id: key.ID, Name: orNull(key.Name), Scopes: scopes(key), CreatedAt: key.CreatedAt.UTC(), RequestsPerSecond: orDefault(key.RequestsPerSecond), Key: &secret,
+		OldKeyId: old.ID, OldKeyExpiresAt: old.ExpiresAt.UTC(),
+	}
+	a := jsonAnswer(http.StatusCreated, shown)
+	shown.Key = nil
+	a.replay = &jsonAnswer(http.StatusCreated, shown).IdempotencyAnswer
+	return a, nil
 }
 
 // decodeKey reads {name?, scopes?, requestsPerSecond?}.
@@ -140,21 +184,26 @@ func decodeKey(d *strictjson.Decoder, key *gateway.APIKey) error {
 			if null, err := d.Null(); err != nil || null {
 				return err
 			}
-			return d.Array(maxKeyword, func() error {
-				var scope string
-				if err := required(d, &scope, maxKeyword, gateway.CodeInvalidBody); err != nil {
-					return err
-				}
-				if !spec.Scope(scope).Valid() {
-					return gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "%s must be send, read or manage", d.Pointer())
-				}
-				if !slices.Contains(key.Scopes, scope) {
-					key.Scopes = append(key.Scopes, scope)
-				}
-				return nil
-			})
+			return decodeScopes(d, key)
 		}
 		return d.UnknownField()
+	})
+}
+
+// decodeScopes reads the scopes of a key, each once.
+func decodeScopes(d *strictjson.Decoder, key *gateway.APIKey) error {
+	return d.Array(maxKeyword, func() error {
+		var scope string
+		if err := required(d, &scope, maxKeyword, gateway.CodeInvalidBody); err != nil {
+			return err
+		}
+		if !spec.Scope(scope).Valid() {
+			return gateway.FieldErrorf(gateway.CodeInvalidBody, d.Pointer(), "%s must be send, read or manage", d.Pointer())
+		}
+		if !slices.Contains(key.Scopes, scope) {
+			key.Scopes = append(key.Scopes, scope)
+		}
+		return nil
 	})
 }
 

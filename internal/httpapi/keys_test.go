@@ -70,6 +70,72 @@ func TestARotatedKeyWorksUntilItsEnd(t *testing.T) {
 	h.do(request{path: "/api/algo/session", key: last.Key}).want(http.StatusOK)
 }
 
+// TestAKeyReplacesItself: a tenant's own key with the scope manage makes its successor, which can do no more than it could, and ends by itself; the
+// operator who revokes it revokes what came of it.
+func TestAKeyReplacesItself(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	ahead := time.Duration(0)
+	h := newHub(t, func(s *settings) {
+		s.options = httpapi.Options{Clock: func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Now().Add(ahead)
+		}}
+	})
+	type made struct {
+		ID, Key, Name, OldKeyID, MadeBy string
+		Scopes                          []string
+		OldKeyExpiresAt                 time.Time
+	}
+	admin := func(r request) response { t.Helper(); r.key = h.adminKey; return h.do(r) }
+	first := decode[made](admin(request{path: "/admin/tenants/algo/keys", body: `{"name":"shop","scopes":["send","manage"]}`}).want(http.StatusCreated))
+	rotate := func(key, body string) response {
+		t.Helper()
+		return h.do(request{path: "/api/algo/key/rotate", key: key, body: body})
+	}
+	for _, body := range []string{`{"graceSeconds":59}`, `{"graceSeconds":2592001}`, `{"scopes":[]}`, `{"scopes":["admin"]}`, `{"scopes":null}`, `{"name":"x"}`, `[]`} {
+		if got := rotate(first.Key, body); got.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s answers %d %s", body, got.status, got.body)
+		}
+	}
+	rotate(first.Key, `{"scopes":["read"]}`).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
+	rotate(h.newKey(h.algo, "send", "read"), `{}`).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
+	rotate(h.adminKey, `{}`).refused(http.StatusForbidden, gateway.CodeForbidden, "")
+
+	again := map[string]string{"Idempotency-Key": "own-1"}
+	ask := request{path: "/api/algo/key/rotate", key: first.Key, body: `{"graceSeconds":600}`, header: again}
+	second := decode[made](h.do(ask).want(http.StatusCreated))
+	if second.Key == "" || second.Key == first.Key || second.Name != "shop" || strings.Join(second.Scopes, " ") != "send manage" || second.OldKeyID != first.ID {
+		t.Errorf("rotated to %+v", second)
+	}
+	if replay := decode[made](h.do(ask).want(http.StatusCreated)); replay.Key != "" || replay.ID != second.ID {
+		t.Errorf("the replay is %+v", replay)
+	}
+	rotate(first.Key, `{}`).refused(http.StatusConflict, gateway.CodeConflict, "")
+	rotate(second.Key, `{}`).refused(http.StatusConflict, gateway.CodeConflict, "") // no more than two
+	for _, key := range []string{first.Key, second.Key} {
+		h.do(request{path: "/api/algo/message", key: key, body: hello}).want(http.StatusAccepted)
+		h.do(request{path: "/api/algo/session", key: key}).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
+	}
+	mu.Lock()
+	ahead = 10 * time.Minute
+	mu.Unlock()
+	rotate(first.Key, `{}`).refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")
+	h.do(request{path: "/api/algo/message", key: second.Key, body: hello}).want(http.StatusAccepted)
+
+	other := decode[made](admin(request{path: "/admin/tenants/algo/keys", body: `{"name":"stolen"}`}).want(http.StatusCreated))
+	thief := decode[made](rotate(other.Key, `{}`).want(http.StatusCreated))
+	list := decode[struct{ Data []made }](admin(request{path: "/admin/tenants/algo/keys"}).want(http.StatusOK))
+	if last := list.Data[len(list.Data)-1]; last.ID != thief.ID || last.MadeBy != other.ID {
+		t.Errorf("the list does not show whose it is: %+v", last)
+	}
+	admin(request{method: http.MethodDelete, path: "/admin/tenants/algo/keys/" + other.ID}).want(http.StatusNoContent)
+	for _, key := range []string{other.Key, thief.Key} {
+		h.do(request{path: "/api/algo/session", key: key}).refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")
+	}
+}
+
 func TestTheAdminSetsWhatATenantIsAllowed(t *testing.T) {
 	t.Parallel()
 	h := newHub(t)

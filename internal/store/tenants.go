@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,7 +174,7 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 	}
 }
 
-const keyColumns = `id, COALESCE(tenant_key, 0), name, scopes, hash, created_at, revoked_at, expires_at, rate_limit`
+const keyColumns = `id, COALESCE(tenant_key, 0), name, scopes, hash, created_at, revoked_at, expires_at, rate_limit, made_by`
 
 func scanKey(row scanner) (k gateway.APIKey, err error) {
 	var (
@@ -181,7 +182,7 @@ func scanKey(row scanner) (k gateway.APIKey, err error) {
 		hash                      []byte
 		created, revoked, expires int64
 	)
-	err = row.Scan(&k.ID, &k.TenantKey, &k.Name, &scopes, &hash, &created, &revoked, &expires, &k.RequestsPerSecond)
+	err = row.Scan(&k.ID, &k.TenantKey, &k.Name, &scopes, &hash, &created, &revoked, &expires, &k.RequestsPerSecond, &k.MadeBy)
 	k.Scopes = strings.Fields(scopes)
 	copy(k.Hash[:], hash)
 	k.CreatedAt, k.RevokedAt, k.ExpiresAt = fromMicros(created), fromMicros(revoked), fromMicros(expires)
@@ -210,9 +211,9 @@ func (s *Store) CreateKey(ctx context.Context, k gateway.APIKey) error {
 }
 
 func (s *Store) insertKey(tx *tx, k gateway.APIKey) error {
-	_, err := tx.exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at, expires_at, rate_limit)
-		VALUES ($1, NULLIF(CAST($2 AS BIGINT), 0), $3, $4, $5, $6, $7, $8, $9)`,
-		k.ID, k.TenantKey, k.Name, strings.Join(k.Scopes, " "), k.Hash[:], k.Hash[:8], micros(k.CreatedAt), micros(k.ExpiresAt), k.RequestsPerSecond)
+	_, err := tx.exec(`INSERT INTO api_keys (id, tenant_key, name, scopes, hash, hash_prefix, created_at, expires_at, rate_limit, made_by)
+		VALUES ($1, NULLIF(CAST($2 AS BIGINT), 0), $3, $4, $5, $6, $7, $8, $9, $10)`,
+		k.ID, k.TenantKey, k.Name, strings.Join(k.Scopes, " "), k.Hash[:], k.Hash[:8], micros(k.CreatedAt), micros(k.ExpiresAt), k.RequestsPerSecond, k.MadeBy)
 	if s.d.duplicate(err) {
 		return gateway.Errorf(gateway.CodeConflict, "a key with this id exists already")
 	}
@@ -220,7 +221,8 @@ func (s *Store) insertKey(tx *tx, k gateway.APIKey) error {
 }
 
 // RotateKey gives the tenant's live key id a successor with its name, scopes and limit, of which fresh brings ID, Hash and CreatedAt, and
-// lets the old key end at until. CodeNotFound; CodeConflict: it has a successor already.
+// lets the old key end at until. When fresh.MadeBy is id, the key asks for it itself; fresh.Scopes, if any, are fewer ones. CodeNotFound; CodeConflict:
+// it has a successor already, or was made by a key that still works, so that no key has more than two; CodeScopeMissing: it has not all of those scopes.
 func (s *Store) RotateKey(ctx context.Context, tenantKey int64, id string, fresh gateway.APIKey, until time.Time) (successor, old gateway.APIKey, err error) {
 	err = s.write(ctx, "rotate key", func(tx *tx) (err error) {
 		old, err = scanKey(tx.row(s.d.sql(`SELECT `+keyColumns+` FROM api_keys
@@ -234,9 +236,27 @@ func (s *Store) RotateKey(ctx context.Context, tenantKey int64, id string, fresh
 		if !old.ExpiresAt.IsZero() {
 			return gateway.Errorf(gateway.CodeConflict, "this key has a successor already: rotate that one, or revoke this one")
 		}
+		if fresh.MadeBy != "" && old.MadeBy != "" {
+			var end int64
+			err := tx.row(`SELECT expires_at FROM api_keys WHERE id = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`, old.MadeBy, micros(s.now())).Scan(&end)
+			if err == nil {
+				return gateway.Errorf(gateway.CodeConflict, "the key before this one works until %s: then this one can be rotated", fromMicros(end).Format(time.RFC3339))
+			}
+			if !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
+		for _, scope := range fresh.Scopes {
+			if len(old.Scopes) > 0 && !slices.Contains(old.Scopes, scope) {
+				return gateway.Errorf(gateway.CodeScopeMissing, "this key lacks the scope %s, and so must its successor", scope)
+			}
+		}
 		old.ExpiresAt = stored(until)
 		successor = fresh
-		successor.TenantKey, successor.Name, successor.Scopes, successor.ExpiresAt = tenantKey, old.Name, old.Scopes, time.Time{}
+		successor.TenantKey, successor.Name, successor.ExpiresAt = tenantKey, old.Name, time.Time{}
+		if len(fresh.Scopes) == 0 {
+			successor.Scopes = old.Scopes
+		}
 		successor.RequestsPerSecond = old.RequestsPerSecond
 		if err := s.insertKey(tx, successor); err != nil {
 			return err
@@ -258,15 +278,23 @@ func (s *Store) Keys(ctx context.Context, tenantKey int64) ([]gateway.APIKey, er
 	return list, nil
 }
 
-// RevokeKey ends a key. CodeNotFound when the tenant has no such live key.
+// RevokeKey ends a key, and those that it and they have made as their own successors: who stole it has no other. CodeNotFound when the tenant has no
+// such key, or all of them have ended.
 func (s *Store) RevokeKey(ctx context.Context, tenantKey int64, id string) error {
 	return s.write(ctx, "revoke key", func(tx *tx) error {
-		n, err := tx.exec(`UPDATE api_keys SET revoked_at = $1
-			WHERE id = $2 AND COALESCE(tenant_key, 0) = $3 AND revoked_at = 0`, micros(s.now()), id, tenantKey)
-		if err == nil && n == 0 {
-			return gateway.Errorf(gateway.CodeNotFound, "there is no such key")
+		for ended := false; ; ended = true { // until none is left: one that was rotated while its row was waited for has a successor that was not seen
+			n, err := tx.exec(`WITH RECURSIVE made (id) AS (SELECT id FROM api_keys WHERE id = $2 AND COALESCE(tenant_key, 0) = $3
+					UNION SELECT k.id FROM api_keys k JOIN made ON k.made_by = made.id WHERE COALESCE(k.tenant_key, 0) = $3)
+				UPDATE api_keys SET revoked_at = $1 WHERE revoked_at = 0 AND id IN (SELECT id FROM made)`, micros(s.now()), id, tenantKey)
+			switch {
+			case err != nil:
+				return err
+			case n == 0 && !ended:
+				return gateway.Errorf(gateway.CodeNotFound, "there is no such key")
+			case n == 0:
+				return nil
+			}
 		}
-		return err
 	})
 }
 

@@ -317,7 +317,13 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 			if !ok {
 				continue // planned, or a page without code: counted below
 			}
-			source = strings.NewReplacer("YOUR_TOKEN", adminKey, "YOUR_ADMIN_KEY", adminKey, "'algo'", "'"+channel+"'", `"algo"`, `"`+channel+`"`,
+			token := adminKey
+			if op == "rotateOwnKey" { // it is a tenant's own
+				var key struct{ Key string }
+				admin.JSON(t, http.MethodPost, "/admin/tenants/"+idle+"/keys", nil, http.StatusCreated, &key)
+				token = key.Key
+			}
+			source = strings.NewReplacer("YOUR_TOKEN", token, "YOUR_ADMIN_KEY", adminKey, "'algo'", "'"+channel+"'", `"algo"`, `"`+channel+`"`,
 				"919876543210", "919000000005", "15550009999", "15550009998").Replace(source)
 			if id != "" {
 				source = example.ReplaceAllString(source, id)

@@ -933,7 +933,10 @@ type Key struct {
 	// ExpiresAt When it ends, because it was replaced.
 	ExpiresAt *time.Time `json:"expiresAt"`
 	Id        string     `json:"id"`
-	Name      *string    `json:"name"`
+
+	// MadeBy The key that made it as its own successor; null: the operator did.
+	MadeBy *string `json:"madeBy"`
+	Name   *string `json:"name"`
 
 	// RequestsPerSecond Null: no limit of its own.
 	RequestsPerSecond *int `json:"requestsPerSecond"`
@@ -1177,6 +1180,15 @@ type OptOutList struct {
 // OptOutRequest defines model for OptOutRequest.
 type OptOutRequest struct {
 	Recipients []string `json:"recipients"`
+}
+
+// OwnKeyRotationRequest defines model for OwnKeyRotationRequest.
+type OwnKeyRotationRequest struct {
+	// GraceSeconds How long the old key goes on working.
+	GraceSeconds *int `json:"graceSeconds,omitempty"`
+
+	// Scopes Fewer than the old one has; left out: the same.
+	Scopes *[]Scope `json:"scopes,omitempty"`
 }
 
 // Pacing How fast the number may send. Without a choice of the tenant's, a real number is paced with care, a simulated one not at all. Caps count
@@ -1848,6 +1860,12 @@ type ListInboundParams struct {
 	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// RotateOwnKeyParams defines parameters for RotateOwnKey.
+type RotateOwnKeyParams struct {
+	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // PostMediaParams defines parameters for PostMedia.
 type PostMediaParams struct {
 	// IdempotencyKey 1 to 255 visible ASCII characters, unique for this request; kept 24 hours.
@@ -2059,6 +2077,9 @@ type ResumeBulkJSONRequestBody = NothingRequest
 // RetryBulkJSONRequestBody defines body for RetryBulk for application/json ContentType.
 type RetryBulkJSONRequestBody = RetryRequest
 
+// RotateOwnKeyJSONRequestBody defines body for RotateOwnKey for application/json ContentType.
+type RotateOwnKeyJSONRequestBody = OwnKeyRotationRequest
+
 // PostMediaJSONRequestBody defines body for PostMedia for application/json ContentType.
 type PostMediaJSONRequestBody = MediaRequest
 
@@ -2187,6 +2208,9 @@ type ServerInterface interface {
 	// GetInboundMedia The file of a received message.
 	// (GET /api/{tenantId}/inbound/{id}/media)
 	GetInboundMedia(ctx echo.Context, tenantId TenantId, id string) error
+	// RotateOwnKey Replace the key that this request carries by a new one; both work for a while.
+	// (POST /api/{tenantId}/key/rotate)
+	RotateOwnKey(ctx echo.Context, tenantId TenantId, params RotateOwnKeyParams) error
 	// PostMedia Send an image, a video, audio or any document.
 	// (POST /api/{tenantId}/media)
 	PostMedia(ctx echo.Context, tenantId TenantId, params PostMediaParams) error
@@ -3041,6 +3065,42 @@ func (w *ServerInterfaceWrapper) GetInboundMedia(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetInboundMedia(ctx, tenantId, id)
+	return err
+}
+
+// RotateOwnKey converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateOwnKey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "tenantId" -------------
+	var tenantId TenantId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tenantId", ctx.Param("tenantId"), &tenantId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tenantId: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RotateOwnKeyParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateOwnKey(ctx, tenantId, params)
 	return err
 }
 
@@ -4385,6 +4445,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/admin/tenants/:id/keys", wrapper.CreateKey, options.OperationMiddlewares["createKey"]...)
 	router.DELETE(options.BaseURL+"/admin/tenants/:id/keys/:keyId", wrapper.DeleteKey, options.OperationMiddlewares["deleteKey"]...)
 	router.POST(options.BaseURL+"/admin/tenants/:id/keys/:keyId/rotate", wrapper.RotateKey, options.OperationMiddlewares["rotateKey"]...)
+	router.POST(options.BaseURL+"/api/:tenantId/key/rotate", wrapper.RotateOwnKey, options.OperationMiddlewares["rotateOwnKey"]...)
 	router.GET(options.BaseURL+"/", wrapper.GetIndex, options.OperationMiddlewares["getIndex"]...)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetDescription, options.OperationMiddlewares["getDescription"]...)
 	router.GET(options.BaseURL+"/livez", wrapper.GetLiveness, options.OperationMiddlewares["getLiveness"]...)

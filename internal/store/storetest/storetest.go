@@ -23,6 +23,7 @@ func Run(t *testing.T, open Opener) {
 		run  func(t *testing.T, open Opener)
 	}{
 		{"TenantsAndKeys", testTenants},
+		{"AKeyThatReplacesItselfGainsNothing", testOwnKeys},
 		{"TenantIDIsFreeAfterDeletionKeyIsNot", testDeletion},
 		{"SettingsAndMode", testSettings},
 		{"IdempotencyOneOfManyGoesOn", testIdempotencyRace},

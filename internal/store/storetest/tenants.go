@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -113,6 +114,80 @@ func testTenants(t *testing.T, open Opener) {
 	must(t, w.RevokeKey(ctx, w.tenant.Key, "key-2"))
 	if keys, err = w.Keys(ctx, w.tenant.Key); err != nil || len(keys) != 0 {
 		t.Fatalf("keys after revoking: %v, %v", keys, err)
+	}
+}
+
+// testOwnKeys: a key that makes its own successor gets no more by it than it had, and what ends the one ends the other.
+func testOwnKeys(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx := t.Context()
+	made := 0
+	own := func(by string, scopes ...string) (id string, err error) {
+		made++
+		id = fmt.Sprintf("%s+%d", by, made)
+		_, _, err = w.RotateKey(ctx, w.tenant.Key, by,
+			gateway.APIKey{ID: id, Hash: gateway.HashKey(id), CreatedAt: w.clock.Now(), MadeBy: by, Scopes: scopes}, w.clock.Now().Add(time.Hour))
+		return id, err
+	}
+	live := func() (ids []string) {
+		list, err := w.Keys(ctx, w.tenant.Key)
+		must(t, err)
+		for _, k := range list {
+			ids = append(ids, k.ID)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	must(t, w.CreateKey(ctx, gateway.APIKey{ID: "a", TenantKey: w.tenant.Key, Scopes: []string{"send", "manage"}, Hash: gateway.HashKey("a"), RequestsPerSecond: 5}))
+	_, err := own("a", "read")
+	wantCode(t, err, gateway.CodeScopeMissing)
+	second, err := own("a")
+	must(t, err)
+	_, err = own(second)
+	wantCode(t, err, gateway.CodeConflict) // two at a time
+	w.clock.Advance(time.Hour)
+	third, err := own(second, "manage")
+	must(t, err)
+	found, err := w.Keys(ctx, w.tenant.Key)
+	must(t, err)
+	if last := found[len(found)-1]; last.ID != third || !slices.Equal(last.Scopes, []string{"manage"}) || last.RequestsPerSecond != 5 || last.MadeBy != second {
+		t.Fatalf("the third is %+v", last)
+	}
+	must(t, w.RevokeKey(ctx, w.tenant.Key, "a")) // it has ended by itself; what came of it has not
+	if left := live(); len(left) > 0 {
+		t.Fatalf("of a revoked key are left %v", left)
+	}
+	wantCode(t, w.RevokeKey(ctx, w.tenant.Key, "a"), gateway.CodeNotFound)
+
+	// A successor that the operator makes is not the key's own.
+	must(t, w.CreateKey(ctx, gateway.APIKey{ID: "b", TenantKey: w.tenant.Key, Hash: gateway.HashKey("b")}))
+	_, _, err = w.RotateKey(ctx, w.tenant.Key, "b", gateway.APIKey{ID: "c", Hash: gateway.HashKey("c"), CreatedAt: w.clock.Now()}, w.clock.Now().Add(time.Hour))
+	must(t, err)
+	narrow, err := own("c", "read") // of a key that may do everything
+	must(t, err)
+	must(t, w.RevokeKey(ctx, w.tenant.Key, "b"))
+	if left := live(); !slices.Equal(left, []string{"c", narrow}) {
+		t.Fatalf("left are %v", left)
+	}
+	must(t, w.RevokeKey(ctx, w.tenant.Key, "c"))
+
+	// Whichever of the two comes first.
+	for i := range 10 {
+		first := fmt.Sprint("race", i)
+		must(t, w.CreateKey(ctx, gateway.APIKey{ID: first, TenantKey: w.tenant.Key, Hash: gateway.HashKey(first)}))
+		next := gateway.APIKey{ID: first + "+", Hash: gateway.HashKey(first + "+"), CreatedAt: w.clock.Now(), MadeBy: first}
+		rotated := make(chan error, 1)
+		go func() {
+			_, _, err := w.RotateKey(ctx, w.tenant.Key, first, next, next.CreatedAt.Add(time.Hour))
+			rotated <- err
+		}()
+		must(t, w.RevokeKey(ctx, w.tenant.Key, first))
+		if err := <-rotated; err != nil {
+			wantCode(t, err, gateway.CodeNotFound)
+		}
+		if left := live(); len(left) > 0 {
+			t.Fatalf("of a key that was revoked while it made another are left %v", left)
+		}
 	}
 }
 
