@@ -86,7 +86,7 @@ func (s *Store) UnsettledTenants(ctx context.Context) ([]int64, error) {
 // that happened before: its row was locked until that was committed.
 //
 // An event of a bulk tells how many of its messages are in each status. They are counted, which may take a while, beside the transaction, and not before
-// what happened is visible: what ended the bulk is in the count.
+// what happened is visible: what ended the bulk is in the count. A call that meets such an event runs two transactions.
 func (s *Store) SettleEvents(ctx context.Context, tenantKey int64) (more bool, err error) {
 	more, bulks, err := s.settleEvents(ctx, tenantKey, nil)
 	if err != nil || len(bulks) == 0 {
