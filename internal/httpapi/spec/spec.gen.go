@@ -794,7 +794,7 @@ type HealthStatus string
 
 // HubEvent defines model for HubEvent.
 type HubEvent struct {
-	// Data By type: docs/webhooks.md.
+	// Data By type: docs/webhooks.md. Of a restriction it holds what the session tells, of a bulk its counts.
 	Data map[string]interface{} `json:"data"`
 
 	// Id The same each time that it is told, and the cursor behind it.
@@ -804,7 +804,7 @@ type HubEvent struct {
 	// Timestamp When it happened.
 	Timestamp time.Time `json:"timestamp"`
 
-	// Type docs/webhooks.md lists them.
+	// Type message. and a status or received; session. and a state, restricted or unrestricted; bulk. and its status. docs/webhooks.md lists them.
 	Type string `json:"type"`
 }
 
