@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen: long enough for the race detector on a busy machine.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // Client calls a hub's HTTP API as a customer's program would: through a balancer when there are several APIs.
 type Client struct {
@@ -140,7 +140,7 @@ func (c *Client) do(method, path string, body any, headers ...string) (int, http
 	}
 	client := c.HTTP
 	if client == nil {
-		client = &http.Client{Timeout: 90 * time.Second}
+		client = &http.Client{Timeout: patience}
 	}
 	resp, err := client.Do(req)
 	if err != nil {

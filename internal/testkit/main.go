@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Main gives a program of the repository what go test gives a test, so that the chaos run and the benchmarks start the same hubs,
@@ -127,7 +128,13 @@ func (t *programTB) TempDir() string {
 		t.Fatalf("make a folder: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
+		look := time.NewTicker(100 * time.Millisecond)
+		defer look.Stop()
+		err := os.RemoveAll(dir)
+		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); err = os.RemoveAll(dir) {
+			<-look.C // what a killed program started may write for a moment longer
+		}
+		if err != nil {
 			t.Errorf("remove a folder: %v", err)
 		}
 	})

@@ -182,7 +182,7 @@ func (p *Process) Printed(prefix string) string {
 
 func (p *Process) until(what string, get func() string) string {
 	p.t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(patience)
 	for {
 		p.mu.Lock()
 		value := get()
@@ -195,7 +195,7 @@ func (p *Process) until(what string, get func() string) string {
 		case <-p.done:
 			p.t.Fatalf("the program ended before it %s:\n%s", what, p.Stderr())
 		case <-deadline:
-			p.t.Fatalf("a minute passed before it %s:\n%s", what, p.Stderr())
+			p.t.Fatalf("%s passed before it %s:\n%s", patience, what, p.Stderr())
 		}
 	}
 }

@@ -245,6 +245,13 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 	// Languages run at the same time: each has a channel of its own, whose messages wait because it has no phone.
 	idles := map[string]string{"node": tenant(), "python": tenant(), "php": tenant(), "curl": tenant()}
 	idle := ""
+	var pairing []string // channels that show a code
+	pairs := func() (string, string) {
+		id := tenant()
+		admin.PairingCode(t, id)
+		pairing = append(pairing, id)
+		return id, ""
+	}
 	// What an operation needs; it returns the channel, and the id that stands where the example's is.
 	needs := map[string]func() (channel, id string){
 		"getMessage":        func() (string, string) { return "algo", admin.Send(t, "algo", "919000000003", "hello").ID },
@@ -263,8 +270,8 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 		"getInbound":       func() (string, string) { return "algo", receivedID("") },
 		"getInboundMedia":  func() (string, string) { return "algo", receivedID("a file") },
 		"connectSession":   func() (string, string) { return tenant(), "" },
-		"getSessionQr":     func() (string, string) { id := tenant(); admin.PairingCode(t, id); return id, "" },
-		"pairPhone":        func() (string, string) { id := tenant(); admin.PairingCode(t, id); return id, "" },
+		"getSessionQr":     pairs,
+		"pairPhone":        pairs,
 		"retryBulk":        func() (string, string) { return "algo", failed },
 		"createTenant":     func() (string, string) { tenants++; return "snippet-" + strconv.Itoa(tenants), "" },
 		"deleteTenant":     func() (string, string) { return tenant(), "" },
@@ -346,6 +353,22 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 		"php":    "<?php foreach (%s as $f) { echo \"\\n=== $f\\n\"; include $f; }",
 		"curl":   `for f in %s; do echo; echo "=== $f"; bash "$f" 2>/dev/null; done`,
 	}
+	ran, renewed := make(chan struct{}), make(chan struct{})
+	go func() { // codes end after two minutes or so, when it may not be the turn of the snippet that needs one yet
+		defer close(renewed)
+		tick := time.NewTicker(10 * time.Second)
+		defer tick.Stop()
+		for {
+			for _, id := range pairing { // changes nothing where a code is on show, or a phone was paired
+				admin.Do(t, http.MethodPost, "/api/"+id+"/session/connect", map[string]string{"method": "qr"})
+			}
+			select {
+			case <-tick.C:
+			case <-ran:
+				return
+			}
+		}
+	}()
 	var all sync.WaitGroup
 	for language, list := range files {
 		all.Go(func() {
@@ -376,7 +399,7 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 		})
 		for _, file := range streams[language] {
 			all.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 				defer cancel()
 				cmd := run.command(ctx, dir, language, file)
 				out := &firstEvent{seen: cancel}
@@ -389,6 +412,8 @@ func TestEverySnippetOfTheReferenceRuns(t *testing.T) {
 		}
 	}
 	all.Wait()
+	close(ran)
+	<-renewed
 }
 
 // answered finds the status in what a snippet prints: "202 {...", or curl's "HTTP/1.1 202 Accepted".

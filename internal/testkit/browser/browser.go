@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long something is waited for that must happen: long enough for the race detector on a busy machine.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // Browser is a running Chromium.
 type Browser struct {
