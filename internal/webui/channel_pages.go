@@ -41,7 +41,14 @@ type settings struct {
 		Normal int64 `json:"normal"`
 		Bulk   int64 `json:"bulk"`
 	} `json:"defaultExpiry"`
-	Pacing struct {
+	Retention struct {
+		MessagesDays *int `json:"messagesDays"`
+		TextDays     *int `json:"textDays"`
+		EventsDays   *int `json:"eventsDays"`
+	} `json:"retention"`
+	OptOutWords []string `json:"optOutWords"`
+	OptInWords  []string `json:"optInWords"`
+	Pacing      struct {
 		DelaySeconds        float64 `json:"delaySeconds"`
 		RandomDelaySeconds  float64 `json:"randomDelaySeconds"`
 		PerMinute           int     `json:"perMinute"`

@@ -3,11 +3,13 @@ package webui_test
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -379,6 +381,8 @@ func TestSettingsAreSavedAsTheyAreShown(t *testing.T) {
 			PerMinute    int
 			QuietHours   *struct{ From, To, TimeZone string }
 		}
+		Retention               struct{ MessagesDays, TextDays, EventsDays *int }
+		OptOutWords, OptInWords []string
 	}
 	read := func() (s settings) {
 		t.Helper()
@@ -418,8 +422,59 @@ func TestSettingsAreSavedAsTheyAreShown(t *testing.T) {
 	tab.Click("#defaults")
 	yes(tab)
 	tab.UntilText("#notice", "own settings are back")
-	if got := read(); got != before {
+	if got := read(); !reflect.DeepEqual(got, before) {
 		t.Errorf("the hub's own: %+v, before %+v", got, before)
+	}
+}
+
+// TestRetentionIsSetAndEnded: days are saved as they are typed, too few are refused beside their field, an emptied field is for ever again; nothing else is
+// sent along. Words that people opt out with likewise.
+func TestRetentionIsSetAndEnded(t *testing.T) {
+	t.Parallel()
+	channel(t, "retention", "")
+	_, admin := site(t)
+	read := func() (retention, rest string) {
+		t.Helper()
+		var s map[string]json.RawMessage
+		admin.JSON(t, http.MethodGet, "/api/retention/settings", nil, http.StatusOK, &s)
+		retention = string(s["retention"])
+		delete(s, "retention")
+		return retention, fmt.Sprintf("%s", s)
+	}
+	_, before := read()
+	tab := window(t, adminKey)
+	tab.Open("/channels/retention/settings")
+	tab.Fill("#messagesDays", "400")
+	tab.Fill("#textDays", "14")
+	tab.Fill("#eventsDays", "7")
+	tab.Click("#save")
+	tab.UntilText("#notice", "Saved")
+	got, rest := read()
+	if got != `{"eventsDays":7,"messagesDays":400,"textDays":14}` || rest != before {
+		t.Errorf("saved %s, and %s, before %s", got, rest, before)
+	}
+	var shown string
+	const fields = `['#messagesDays', '#textDays', '#eventsDays'].map((s) => document.querySelector(s).value).join(' ')`
+	tab.Open("/channels/retention/settings")
+	if tab.Eval(fields, &shown); shown != "400 14 7" {
+		t.Errorf("shown: %s", shown)
+	}
+	// The browser would not send 13; the API says so too, and the page says it beside the field.
+	tab.Eval(`document.querySelector('#textDays').removeAttribute('min')`, nil)
+	tab.Fill("#textDays", "13")
+	tab.Click("#save")
+	tab.UntilText(".field-problem", "14")
+	tab.Eval(`document.querySelector('#textDays').value = ''`, nil)
+	tab.Eval(`document.querySelector('#optOutWords').value = 'arr\u00eat , genug,'`, nil)
+	tab.Click("#save")
+	tab.Until("the text is kept", `document.readyState === 'complete' && document.querySelector('#textDays').defaultValue === ''`)
+	if got, _ := read(); got != `{"eventsDays":7,"messagesDays":400,"textDays":null}` {
+		t.Errorf("saved %s", got)
+	}
+	var words struct{ OptOutWords, OptInWords []string }
+	admin.JSON(t, http.MethodGet, "/api/retention/settings", nil, http.StatusOK, &words)
+	if strings.ToLower(strings.Join(words.OptOutWords, "|")) != "arr\u00eat|genug" || len(words.OptInWords) == 0 {
+		t.Errorf("saved %+v", words)
 	}
 }
 

@@ -157,6 +157,7 @@
   function valueOf(field) {
     if (field.type === 'radio' && !field.checked) return undefined;
     if (field.type === 'checkbox') return field.dataset.type === 'list' ? (field.checked ? field.value : undefined) : field.checked;
+    if (field.dataset.type === 'words') return field.value.split(',').map((w) => w.trim()).filter(Boolean);
     if (field.value === '') return field.dataset.empty === 'null' ? null : undefined;
     switch (field.dataset.type) {
       case 'number': return Math.round(Number(field.value) * Number(field.dataset.factor || 1) * 1e6) / 1e6;
@@ -168,7 +169,7 @@
   }
 
   // fields reads a form as JSON. A name with dots nests. data-type says what is no text: number (times data-factor), boolean, json,
-  // time, list (the checked ones of a name). What is empty is left out, or null with data-empty="null". A form with data-changed sends
+  // time, words (between commas), list (the checked ones of a name). What is empty is left out, or null with data-empty="null". A form with data-changed sends
   // only what was changed; fields of one data-group go together, and are null together when all are empty.
   function fields(form) {
     const out = {};
