@@ -126,7 +126,7 @@ func (k RestrictionKind) Hint() string {
 	case RestrictionNone:
 		return ""
 	case RestrictionFirstContacts:
-		return "Nothing to do: people who know this number are reached, messages to others wait and go on by themselves. Write less to people who do not know you."
+		return "WhatsApp lets this number write to nobody new for a time. People who know it are reached; the others wait, and go on by themselves."
 	case RestrictionBan:
 		return ReasonTemporaryBan.Hint()
 	}

@@ -43,6 +43,7 @@ type restriction struct {
 	Kind  string    `json:"kind"`
 	Code  string    `json:"code"`
 	Until time.Time `json:"until"`
+	Hint  string    `json:"hint"`
 }
 
 // Shown is the state as a page names it.
@@ -70,7 +71,7 @@ func (s session) Advice() string {
 		return "Sending is paused. Messages are accepted and wait."
 	}
 	if s.State == "online" && s.Restriction != nil {
-		return "WhatsApp lets this number write to nobody new for a time. People who know it are reached; the others wait, and go on by themselves."
+		return s.Restriction.Hint
 	}
 	return s.Hint
 }
