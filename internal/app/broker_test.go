@@ -136,7 +136,7 @@ func TestTicketsOfFinishedMessagesSendNothing(t *testing.T) {
 	}
 	steer("pause")
 	c.send(t, 5)
-	testkit.Eventually(t, time.Minute, func() (bool, string) { // they follow the answers
+	testkit.Eventually(t, 3*time.Minute, func() (bool, string) { // they follow the answers
 		n, err := tickets(t.Context(), broker, "pending")
 		return n == int64(5*c.size) && err == nil, fmt.Sprintf("%d tickets wait, %v", n, err)
 	})
@@ -201,7 +201,7 @@ func TestMessageInTheHandOfAKilledWorkerIsTriedAgainAtOnce(t *testing.T) {
 		}
 	}
 	c.send(t, 1)
-	testkit.Eventually(t, time.Minute, func() (bool, string) {
+	testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 		var n int
 		err := db.Writer().QueryRowContext(t.Context(), `SELECT COUNT(*) FROM messages m JOIN workers w ON w.id = m.in_flight WHERE w.pid = $1`,
 			c.pid("worker-1")).Scan(&n)
@@ -256,7 +256,7 @@ func TestArchivedTicketDoesNotBlockItsMessage(t *testing.T) {
 	for n := range 3 {
 		ids = append(ids, c.Admin.Send(t, "algo", recipient, fmt.Sprintf("archived %d", n)).ID)
 	}
-	testkit.Eventually(t, time.Minute, func() (bool, string) { // tickets follow the answer
+	testkit.Eventually(t, 3*time.Minute, func() (bool, string) { // tickets follow the answer
 		n, err := tickets(t.Context(), broker, "pending")
 		return n == int64(len(ids)) && err == nil, fmt.Sprintf("%d tickets wait, %v", n, err)
 	})

@@ -134,7 +134,7 @@ func TestBulkIsPausedResumedAndCanceled(t *testing.T) {
 	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
 		w := testkit.Paired(t, shape)
 		w.Script(wasim.Fault{Kind: wasim.DelayAck, Delay: 30 * time.Millisecond, Times: -1})
-		const n = 300
+		const n = 600 // most of which are canceled: time for a slow machine to see the first results, and what comes after the pause
 		id := postBulk(t, w.API, greetings(n)).ID
 		awaitBulk(t, w.API, id, "the first results", func(b bulkBody) bool { return b.Counts["queued"] < n-5 })
 		steerBulk(t, w.API, id, "pause")

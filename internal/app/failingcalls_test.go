@@ -333,7 +333,7 @@ func (w *failingWorld) retriedByHand() {
 	w.send(map[string]any{"to": to})
 	refused := w.accepted[len(w.accepted)-1]
 	w.accepted = w.accepted[:len(w.accepted)-1]
-	testkit.Eventually(w.t, time.Minute, func() (bool, string) {
+	testkit.Eventually(w.t, 3*time.Minute, func() (bool, string) {
 		// Reading the message itself would use the failure up.
 		_, _, answer := w.API.Do(w.t, http.MethodPost, "/api/algo/messages/status", map[string]any{"ids": []string{refused.ID}})
 		return strings.Contains(string(answer), `"failed"`), string(answer)

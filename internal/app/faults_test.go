@@ -69,7 +69,7 @@ func (w *faultWorld) check(t *testing.T, tc faultCase) {
 		w.Script(f)
 	}
 	m := w.API.Send(t, "algo", recipient, "through the fault")
-	m = w.API.Await(t, "algo", m.ID, 90*time.Second, tc.want.status, func(m testkit.Message) bool { return m.Status == tc.want.status })
+	m = w.API.Await(t, "algo", m.ID, 3*time.Minute, tc.want.status, func(m testkit.Message) bool { return m.Status == tc.want.status })
 	if m.Attempts < tc.want.attempts[0] || m.Attempts > tc.want.attempts[1] {
 		t.Errorf("attempts: %d, want %v", m.Attempts, tc.want.attempts)
 	}
@@ -146,7 +146,7 @@ func TestRestrictionsHoldFirstContactsOnly(t *testing.T) {
 				w.API.AwaitStatus(t, "algo", w.API.Send(t, "algo", "919876500001", "to one who will know us").ID, "read")
 				w.Script(tc.fault)
 				held := w.API.Send(t, "algo", recipient, "to a stranger")
-				held = w.API.Await(t, "algo", held.ID, 90*time.Second, "held", func(m testkit.Message) bool { return m.Phase == "held" })
+				held = w.API.Await(t, "algo", held.ID, 3*time.Minute, "held", func(m testkit.Message) bool { return m.Phase == "held" })
 				if held.Attempts != 0 || held.Error == nil || held.Error.Code != tc.code || time.Until(held.NextAttemptAt) < 30*time.Minute {
 					t.Errorf("held wrongly: %+v, error %+v", held, held.Error)
 				}
@@ -158,11 +158,11 @@ func TestRestrictionsHoldFirstContactsOnly(t *testing.T) {
 
 				other := w.API.Send(t, "algo", "919876500002", "to another stranger")
 				if tc.firm {
-					w.API.Await(t, "algo", other.ID, 90*time.Second, "held", func(m testkit.Message) bool { return m.Phase == "held" && m.Attempts == 0 })
+					w.API.Await(t, "algo", other.ID, 3*time.Minute, "held", func(m testkit.Message) bool { return m.Phase == "held" && m.Attempts == 0 })
 					return
 				}
-				w.API.AwaitStatus(t, "algo", other.ID, "read")                // the probe went through, so the refusal was the recipient's alone
-				testkit.Eventually(t, 90*time.Second, func() (bool, string) { // a receipt may be quicker than what follows the acknowledgement
+				w.API.AwaitStatus(t, "algo", other.ID, "read")               // the probe went through, so the refusal was the recipient's alone
+				testkit.Eventually(t, 3*time.Minute, func() (bool, string) { // a receipt may be quicker than what follows the acknowledgement
 					s := w.API.Session(t, "algo")
 					return s.Restriction == nil, fmt.Sprintf("still restricted after a first contact was accepted: %+v", s.Restriction)
 				})
@@ -247,7 +247,7 @@ func TestReplacedTwiceHolds(t *testing.T) {
 		w := testkit.Paired(t, shape)
 		before := w.Admin.Session(t, "algo")
 		w.Script(wasim.Fault{Kind: wasim.StreamError, Conflict: wasim.ConflictReplaced})
-		testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+		testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 			s := w.Admin.Session(t, "algo")
 			return s.State == "online" && s.Since.After(before.Since), "the session does not come back after it was replaced once"
 		})
@@ -303,7 +303,7 @@ func TestTestNumbersHarmOnlyTheirOwnMessages(t *testing.T) {
 				t.Errorf("an ordinary message took %d attempts", m.Attempts)
 			}
 		}
-		if took := time.Since(start); took > time.Minute {
+		if took := time.Since(start); took > 2*time.Minute { // one that held up its session would do so for half a minute at a time
 			t.Errorf("ordinary messages took %s", took)
 		}
 		m := w.API.AwaitStatus(t, "algo", ids[wasim.NotOnWhatsApp], "failed")

@@ -21,7 +21,7 @@ type inboundMessage struct {
 func awaitInbound(t *testing.T, api *testkit.Client, n int) []inboundMessage {
 	t.Helper()
 	var list struct{ Data []inboundMessage }
-	testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+	testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 		api.JSON(t, http.MethodGet, "/api/algo/inbound?limit=200", nil, http.StatusOK, &list)
 		return len(list.Data) >= n, fmt.Sprintf("%d messages were received, want %d", len(list.Data), n)
 	})
@@ -163,7 +163,7 @@ func TestKillsLoseNothingThatIsReceived(t *testing.T) {
 			world.SendFrom(recipient, object{"to": testkit.OwnNumber, "text": fmt.Sprintf("message %03d", before+i)})
 		}
 		if round%2 == 0 { // in the middle of them; else whenever they come
-			testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+			testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 				n := len(received())
 				return n > before, fmt.Sprintf("round %d: %d of %d", round, n, before)
 			})

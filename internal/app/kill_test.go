@@ -28,7 +28,8 @@ func TestKillInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
 	world.Script(wasim.Fault{Kind: wasim.DelayAck, Delay: 10 * time.Millisecond, Times: -1}) // so that a kill finds a backlog
 
 	number := func(i int) string { return fmt.Sprintf("9198765%05d", i%phones) }
-	for round := range rounds {
+	kills := 0
+	for round := 0; kills < rounds; round++ {
 		accepted := make([]testkit.Message, messages)
 		var senders sync.WaitGroup
 		lanes := []string{"high", "normal"}
@@ -45,12 +46,14 @@ func TestKillInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
 		waiting := 0
 		testkit.Eventually(t, 2*time.Minute, func() (bool, string) {
 			waiting = world.Admin.Waiting(t, "algo")
-			return waiting <= messages*(8-round)/10, fmt.Sprintf("%d still wait", waiting)
+			return waiting <= messages*(8-kills)/10, fmt.Sprintf("%d still wait", waiting)
 		})
-		if waiting == 0 {
-			t.Fatalf("round %d: nothing was left to do when the kill came", round)
+		if waiting > 0 {
+			world.RestartHub(t, (*testkit.Process).Kill)
+			kills++
+		} else if round == 2*rounds { // a machine that stands still while the hub does not may miss the moment, but not as often as this
+			t.Fatalf("nothing was left to do when the kill was to come, in %d of %d rounds", round+1-kills, round+1)
 		}
-		world.RestartHub(t, (*testkit.Process).Kill)
 
 		testkit.Eventually(t, 2*time.Minute, func() (bool, string) {
 			n := len(shownInRound(t, world, round, phones, number))

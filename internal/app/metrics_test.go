@@ -109,7 +109,7 @@ func TestMetricsTellWhatTheAPITells(t *testing.T) {
 			t.Fatalf("the script did not run as it was meant to: %v, %v retried", moves, retried)
 		}
 		// A counter follows its commit, so that the API may be a moment ahead; what is read from SQL is kept for ten seconds.
-		testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+		testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 			scraped, wrong := w.Scrape(), ""
 			for series, n := range want {
 				if got := scraped.Sum(series); got != n {

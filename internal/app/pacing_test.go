@@ -86,7 +86,7 @@ func TestAChangeOfThePacingTakesEffectAtOnce(t *testing.T) {
 			t.Helper()
 			for range 100 {
 				m := toAStranger()
-				m = w.API.Await(t, "algo", m.ID, time.Minute, "held or read", func(m testkit.Message) bool { return m.Phase == "held" || m.Status == "read" })
+				m = w.API.Await(t, "algo", m.ID, 3*time.Minute, "held or read", func(m testkit.Message) bool { return m.Phase == "held" || m.Status == "read" })
 				if m.Phase == "held" {
 					return m
 				}

@@ -45,7 +45,7 @@ func TestPairingByCode(t *testing.T) {
 // TestCodeThatNobodyEntersExpires: the session says so, the phone is told so, and there is another code for the asking.
 func TestCodeThatNobodyEntersExpires(t *testing.T) {
 	t.Parallel()
-	w := testkit.Start(t, testkit.Embedded(), testkit.WithCodeLifetimes(5*time.Second, time.Millisecond))
+	w := testkit.Start(t, testkit.Embedded(), testkit.WithCodeLifetimes(10*time.Second, time.Millisecond))
 	code := w.API.PhoneCode(t, "algo", testkit.OwnNumber)
 	if s := w.API.AwaitSession(t, "algo", "unpaired"); s.Reason != "pairing_timeout" {
 		t.Errorf("the session is %+v", s)

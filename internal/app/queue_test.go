@@ -161,7 +161,7 @@ func TestRestrictionSurvivesARestart(t *testing.T) {
 				held := func(to string) {
 					t.Helper()
 					m := w.API.Send(t, "algo", to, "to a stranger")
-					m = w.API.Await(t, "algo", m.ID, 90*time.Second, "held", func(m testkit.Message) bool { return m.Phase == "held" })
+					m = w.API.Await(t, "algo", m.ID, 3*time.Minute, "held", func(m testkit.Message) bool { return m.Phase == "held" })
 					if m.Attempts != 0 || m.Error == nil || m.Error.Code != tc.code {
 						t.Errorf("held wrongly: %+v, error %+v", m, m.Error)
 					}
@@ -196,7 +196,7 @@ func TestReachOutTimelockHoldsNewContacts(t *testing.T) {
 		w.Script(wasim.Fault{Kind: wasim.ReachOutTimelock, Expire: time.Hour})
 		restricted := func(want bool) {
 			t.Helper()
-			testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+			testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 				s := queueOf(t, w)
 				return (s.Restriction != nil) == want, fmt.Sprintf("restricted: want %t, the session tells %+v", want, s.Restriction)
 			})
@@ -206,7 +206,7 @@ func TestReachOutTimelockHoldsNewContacts(t *testing.T) {
 			t.Errorf("the session tells %+v, restriction %+v", s, s.Restriction)
 		}
 		held := w.API.Send(t, "algo", recipient, "to a stranger")
-		held = w.API.Await(t, "algo", held.ID, 90*time.Second, "held", func(m testkit.Message) bool { return m.Phase == "held" })
+		held = w.API.Await(t, "algo", held.ID, 3*time.Minute, "held", func(m testkit.Message) bool { return m.Phase == "held" })
 		if left := time.Until(held.NextAttemptAt); held.Attempts != 0 || held.Error == nil || held.Error.Code != "reachout_restricted" ||
 			left > time.Hour || left < 50*time.Minute {
 			t.Errorf("held wrongly: %+v, error %+v", held, held.Error)
@@ -227,7 +227,7 @@ func TestReachOutTimelockHoldsNewContacts(t *testing.T) {
 				Data struct{ Restriction *restriction }
 			}
 		}
-		testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+		testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 			w.API.JSON(t, http.MethodGet, "/api/algo/events?types=session.restricted,session.unrestricted", nil, http.StatusOK, &told)
 			return len(told.Data) >= 2, fmt.Sprintf("told of %+v", told.Data)
 		})
@@ -249,7 +249,7 @@ func TestATimelockEndsByItself(t *testing.T) {
 	w.Script(wasim.Fault{Kind: wasim.ReachOutTimelock, Expire: 20 * time.Second})
 	restricted := func(want bool) {
 		t.Helper()
-		testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+		testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 			s := queueOf(t, w)
 			return (s.Restriction != nil) == want, fmt.Sprintf("restricted: want %t, the session tells %+v", want, s.Restriction)
 		})

@@ -47,7 +47,7 @@ func TestOnlyFilesOfMessagesStay(t *testing.T) {
 		}
 		aDayLater(t, w)
 		w.StartHub()
-		testkit.Eventually(t, 90*time.Second, func() (bool, string) { return !there(text), "the file of a refused request stays" })
+		testkit.Eventually(t, 3*time.Minute, func() (bool, string) { return !there(text), "the file of a refused request stays" })
 		if !there(jpeg) || !there(stray) {
 			t.Fatalf("a day later: the file of a message %t, one that was just found %t", there(jpeg), there(stray))
 		}
@@ -57,7 +57,7 @@ func TestOnlyFilesOfMessagesStay(t *testing.T) {
 		w.StopHub()
 		aDayLater(t, w)
 		w.StartHub()
-		testkit.Eventually(t, 90*time.Second, func() (bool, string) { return !there(stray), "a file that nobody knows of stays" })
+		testkit.Eventually(t, 3*time.Minute, func() (bool, string) { return !there(stray), "a file that nobody knows of stays" })
 		if !there(jpeg) {
 			t.Error("the file of a message is gone")
 		}

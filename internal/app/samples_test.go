@@ -121,7 +121,7 @@ func TestDocumentedSamplesWorkUnchanged(t *testing.T) {
 		"Image from PHP":           media("image", "", "image/jpeg", jpeg),
 	}
 	var shown []testkit.Shown
-	testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+	testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 		shown = admin.Phone(t, "919876543210")
 		return len(shown) == len(want), fmt.Sprintf("the phone shows %d of %d messages: %+v", len(shown), len(want), shown)
 	})

@@ -169,11 +169,11 @@ func TestTenantsSendFromTheirOwnNumbers(t *testing.T) {
 		}
 
 		w.Admin.JSON(t, http.MethodDelete, "/admin/tenants/beta", nil, http.StatusNoContent, nil)
-		testkit.Eventually(t, 60*time.Second, func() (bool, string) { // another API may believe a key for two seconds more
+		testkit.Eventually(t, 3*time.Minute, func() (bool, string) { // another API may believe a key for two seconds more
 			status, _, _ := beta.Do(t, http.MethodGet, "/api/beta/session", nil)
 			return status == http.StatusUnauthorized, fmt.Sprintf("the key of a deleted tenant is answered with %d", status)
 		})
-		testkit.Eventually(t, 90*time.Second, func() (bool, string) {
+		testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 			return !w.Connected("15550008888"), "the deleted tenant's session is still connected"
 		})
 		w.API.AwaitStatus(t, "algo", w.API.Send(t, "algo", recipient, "algo goes on").ID, "read")
@@ -212,7 +212,7 @@ func TestTerminalPairing(t *testing.T) {
 	code := admin.PairingCode(t, "algo")
 	var picture bytes.Buffer
 	qrterminal.GenerateHalfBlock(code, qrterminal.L, &picture)
-	testkit.Eventually(t, 60*time.Second, func() (bool, string) {
+	testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
 		return strings.Contains(hub.Stdout(), picture.String()), "the terminal does not show the code"
 	})
 	w.Scan(code, testkit.OwnNumber)

@@ -28,7 +28,7 @@ func TestASignInHoldsWithEveryAPI(t *testing.T) {
 		}
 		everywhere := func(cookie string, want int) {
 			t.Helper()
-			testkit.Eventually(t, 90*time.Second, func() (bool, string) { // a process believes what it has seen for two seconds
+			testkit.Eventually(t, 3*time.Minute, func() (bool, string) { // a process believes what it has seen for two seconds
 				for range 2 { // the APIs take turns
 					if status, _, body := browser.Do(t, http.MethodGet, "/api/algo/session", nil, "Cookie", cookie); status != want {
 						return false, string(body)

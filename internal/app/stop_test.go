@@ -26,8 +26,8 @@ func TestSlowClientDoesNotBreakTheStop(t *testing.T) {
 	w.Admin.AwaitStatus(t, "algo", m.ID, "read")
 
 	start := time.Now()
-	w.Hub.Terminate(60 * time.Second)
-	if took := time.Since(start); took > 40*time.Second {
+	w.Hub.Terminate(2 * time.Minute)
+	if took := time.Since(start); took > 80*time.Second { // after 85 s the hub itself gives up
 		t.Errorf("the stop took %s", took)
 	}
 	if log := w.Hub.Stderr(); !strings.Contains(log, `"msg":"stopped"`) || !strings.Contains(log, "cut off") {

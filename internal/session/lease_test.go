@@ -170,8 +170,8 @@ func TestEmbeddedHubKeepsItsSessionsWhileTheDatabaseFails(t *testing.T) {
 func TestSessionTakenByAnotherWorkerIsDropped(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, jid, func(d *session.Deps) {
-		d.Timings.Find = time.Hour   // else it would take its session back
-		d.LeaseTTL = 6 * time.Second // it finds out when it renews
+		d.Timings.Find = time.Hour    // else it would take its session back
+		d.LeaseTTL = 15 * time.Second // it finds out when it renews
 	})
 	b.start()
 	c := b.client()

@@ -16,7 +16,7 @@ import (
 )
 
 // deadline bounds every wait of these tests.
-const deadline = 60 * time.Second
+const deadline = 2 * time.Minute
 
 // script is a WhatsApp that does what a test says, for what needs no WhatsApp: leases, panics, order of stopping. What
 // needs one is tested against the simulator in the tests of wa and of app.

@@ -24,7 +24,7 @@ import (
 )
 
 // deadline bounds every wait of these tests.
-const deadline = 60 * time.Second
+const deadline = 2 * time.Minute
 
 // rootKey is the private root key of every simulator here: whatsmeow has one trust anchor per process.
 func rootKey() [32]byte { return sha256.Sum256([]byte("the root key of the tests of wa")) }

@@ -24,7 +24,7 @@ import (
 	"github.com/wapro/hub/internal/wasim"
 )
 
-const deadline = 60 * time.Second // generous: pairing alone costs a second of CPU under -race
+const deadline = 2 * time.Minute // generous: pairing alone costs a second of CPU under -race
 
 // rootKey is the private root key of every simulator here: whatsmeow has one trust anchor per process.
 func rootKey() [32]byte {
