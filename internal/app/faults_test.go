@@ -51,7 +51,7 @@ func (w *faultWorld) number() string {
 func sendThroughFaults(t *testing.T, cases map[string]faultCase) {
 	t.Helper()
 	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
-		w := &faultWorld{World: testkit.Paired(t, shape, testkit.WithTimeouts(10*time.Second, 30*time.Second))}
+		w := &faultWorld{World: testkit.Paired(t, shape, testkit.WithTimeouts(10*time.Second, 20*time.Second))}
 		for name, tc := range cases {
 			t.Run(name, func(t *testing.T) { w.check(t, tc) })
 		}

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 func TestEverySectionFillsItsRows(t *testing.T) {
 	t.Parallel()
 	small := options{
-		n: 4, pairs: 1, many: 2, accept: 300 * time.Millisecond, samples: 2, window: 400 * time.Millisecond,
+		n: 4, pairs: 1, many: 2, accept: 600 * time.Millisecond, samples: 2, window: 400 * time.Millisecond,
 		recipients: 500, tenants: []int{1, 3}, waiting: []int{20, 40},
 	}
 	rows := map[string]int{
