@@ -35,3 +35,12 @@ func UnknownKeysKept(came int) int {
 	}
 	return len(cache.unknown)
 }
+
+// Routed are the routes of the router, as "METHOD /path/:name".
+func (s *Server) Routed() []string {
+	var all []string
+	for _, r := range s.echo.Routes() {
+		all = append(all, r.Method+" "+r.Path)
+	}
+	return all
+}
