@@ -6,4 +6,4 @@ package app_test
 const documentRecipients = 60
 
 // deaths of the hub in TestAThousandDeaths: each is a start of a process.
-const deaths = 48
+const deaths = 24
