@@ -12,17 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/wapro/hub/internal/bulk"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/intake"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/leaks"
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // world is the room over a real store, with one tenant whose session "worker" owns.
 type world struct {

@@ -11,16 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/wapro/hub/internal/dispatch"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/store"
 	"github.com/wapro/hub/internal/testkit/fakeclock"
+	"github.com/wapro/hub/internal/testkit/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // world is a dispatcher over a real store and ledger, with a scripted session and a clock that stands still.
 type world struct {

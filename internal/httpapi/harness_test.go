@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/wapro/hub/internal/backlog"
 	"github.com/wapro/hub/internal/bulk"
 	"github.com/wapro/hub/internal/egress"
@@ -26,10 +24,11 @@ import (
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/media"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/leaks"
 	"github.com/wapro/hub/internal/webhook"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // patience bounds every wait for something that should happen.
 const patience = 60 * time.Second

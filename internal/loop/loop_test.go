@@ -5,12 +5,11 @@ import (
 	"errors"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/wapro/hub/internal/loop"
+	"github.com/wapro/hub/internal/testkit/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 func TestALoopEndsWithStopAndRunsOnce(t *testing.T) {
 	t.Parallel()

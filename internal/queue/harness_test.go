@@ -12,15 +12,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/queue"
 	"github.com/wapro/hub/internal/queue/embedded"
+	"github.com/wapro/hub/internal/testkit/leaks"
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // nextTenant gives each test tenants of its own.
 var nextTenant atomic.Int64

@@ -11,16 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/ledger"
 	"github.com/wapro/hub/internal/relay"
 	"github.com/wapro/hub/internal/store"
 	"github.com/wapro/hub/internal/testkit/fakeclock"
+	"github.com/wapro/hub/internal/testkit/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // queue is a queue that keeps every ticket once, as the real one does, and can be away.
 type queue struct {

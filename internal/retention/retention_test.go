@@ -12,17 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/media"
 	"github.com/wapro/hub/internal/retention"
 	"github.com/wapro/hub/internal/store"
 	"github.com/wapro/hub/internal/testkit/fakeclock"
+	"github.com/wapro/hub/internal/testkit/leaks"
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // world is a database and a blob store whose clock is set by hand.
 type world struct {

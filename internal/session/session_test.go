@@ -8,17 +8,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/session"
+	"github.com/wapro/hub/internal/testkit/leaks"
 )
 
 func TestMain(m *testing.M) {
 	if err := trustSimulators(); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 const jid = "49151000001:3@s.whatsapp.net"

@@ -4,14 +4,13 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/wapro/hub/internal/store"
 	"github.com/wapro/hub/internal/store/storetest"
+	"github.com/wapro/hub/internal/testkit/leaks"
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 func TestSQLiteKeepsTheContract(t *testing.T) {
 	t.Parallel()

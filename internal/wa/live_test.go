@@ -16,10 +16,10 @@ import (
 
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/util/keys"
-	"go.uber.org/goleak"
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/store"
+	"github.com/wapro/hub/internal/testkit/leaks"
 	"github.com/wapro/hub/internal/wasim"
 )
 
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	if err := SetRootKey(*keys.NewKeyPairFromPrivateKey(rootKey()).Pub); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 // The numbers of these tests.

@@ -16,17 +16,17 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/queue"
 	"github.com/wapro/hub/internal/queue/embedded"
 	"github.com/wapro/hub/internal/store"
 	"github.com/wapro/hub/internal/testkit/fakeclock"
+	"github.com/wapro/hub/internal/testkit/leaks"
 	"github.com/wapro/hub/internal/webhook"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // patience bounds every wait for something that should happen.
 const patience = 2 * time.Minute

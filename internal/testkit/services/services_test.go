@@ -13,15 +13,15 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
+	"github.com/wapro/hub/internal/testkit/leaks"
 	"github.com/wapro/hub/internal/testkit/services"
 )
 
 // hold makes the test binary a process that starts one of each, prints where, and waits to be killed.
 const hold = "WAPRO_HUB_TEST_HOLD_SERVICES"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 func TestEachCallGetsADatabaseOfItsOwn(t *testing.T) {
 	t.Parallel()
