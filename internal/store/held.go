@@ -64,7 +64,7 @@ const held = `WITH held AS MATERIALIZED (SELECT w.k FROM unnest((SELECT $1::bigi
 		(SELECT $4::text[]), (SELECT $5::bigint[])) WITH ORDINALITY AS w (tenant_key, owner, epoch, message, attempt, k),
 	LATERAL (SELECT 1 FROM sessions s WHERE s.tenant_key = w.tenant_key AND s.owner = w.owner AND s.epoch = w.epoch AND s.lease_until > {now}
 		{fence} SKIP LOCKED) l
-	WHERE (w.message = '' OR EXISTS (SELECT 1 FROM messages m WHERE m.id = w.message AND m.tenant_key = w.tenant_key AND m.in_flight = w.owner
+	WHERE (w.message = '' OR (SELECT TRUE FROM messages m WHERE m.id = w.message AND m.tenant_key = w.tenant_key AND m.in_flight = w.owner
 		AND m.attempts = w.attempt AND m.status = 'sending')) AND set_config('lock_timeout', '250ms', TRUE) <> '')`
 
 // execGathered carries out writes under leases that wait, all in one transaction, or each in its own when the database refuses that.

@@ -88,8 +88,8 @@ func postgresUnavailable(err error) bool {
 }
 
 // openPostgres opens the one pool of the process. Without other values in the URL, a transaction whose process stands
-// still is ended by the server before its lease is over, so that its locks do not outlive it, and no statement waits for a
-// lock for ever.
+// still is ended by the server before its lease is over, so that its locks do not outlive it, no statement waits for a
+// lock for ever, and every statement finds its rows by an index, as each is written to, whatever the server thinks of the size of the tables.
 func openPostgres(url string, conns int) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -99,6 +99,10 @@ func openPostgres(url string, conns int) (*sql.DB, error) {
 		"application_name":                    "wapro-hub",
 		"idle_in_transaction_session_timeout": "5s",
 		"lock_timeout":                        "10s",
+		"enable_seqscan":                      "off",
+		"enable_hashjoin":                     "off",
+		"enable_mergejoin":                    "off",
+		"jit":                                 "off",
 	} {
 		if _, ok := config.RuntimeParams[name]; !ok {
 			config.RuntimeParams[name] = value

@@ -49,6 +49,9 @@ type Store struct {
 	recent recent
 	ahead  ahead
 
+	stop   context.CancelFunc // of what runs behind, nil when nothing does
+	behind sync.WaitGroup
+
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -77,6 +80,11 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	}
 	if err := s.purgeDeleted(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
+	}
+	if s.quick() {
+		ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+		s.stop = stop
+		s.behind.Go(func() { s.keepStatistics(ctx) })
 	}
 	return s, nil
 }
@@ -107,6 +115,10 @@ func (s *Store) openPools(url string, opts Options) (err error) {
 // Close waits for the writes in hand and closes the database. It is safe to call twice.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
+		if s.stop != nil {
+			s.stop()
+			s.behind.Wait()
+		}
 		for _, q := range append(s.queues, s.changes, s.claims, s.held) {
 			q.turn <- struct{}{} // never given back: nothing is written from here on
 		}
