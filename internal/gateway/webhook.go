@@ -53,6 +53,7 @@ type Webhook struct {
 	FailingSince time.Time // with Failures: of the first of them that no long pause without any attempt follows
 	LastFailure  time.Time // zero: none is known of
 	RestUntil    time.Time // nothing is posted before, because it keeps failing
+	Waking       bool      // it takes again what it is told, and not all that waited for another attempt is due yet
 	Waiting      int       // events that it is still to be told of, 10,001 for any number above 10,000; when read by the API
 }
 

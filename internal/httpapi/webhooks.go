@@ -57,6 +57,9 @@ func (s *Server) GetWebhook(c echo.Context, _, id string) error {
 	return sendJSON(c, shownWebhook(c, w))
 }
 
+// hiddenPath stands for the path of a URL, which may be a token as the query may: many services give each customer a path of his own.
+const hiddenPath = "/***"
+
 // shownWebhook is w as the caller may see it: who may not manage webhooks sees nothing of a URL that may be a token.
 func shownWebhook(c echo.Context, w gateway.Webhook) spec.Webhook {
 	m := webhookModel(w)
@@ -68,8 +71,10 @@ func shownWebhook(c echo.Context, w gateway.Webhook) spec.Webhook {
 		m.Url = ""
 		return m
 	}
-	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
-	m.Url = u.String()
+	m.Url = u.Scheme + "://" + u.Host
+	if len(m.Url) < len(w.URL) {
+		m.Url += hiddenPath
+	}
 	return m
 }
 

@@ -251,11 +251,11 @@ func TestRareEventsAreFoundWithoutReadingTheOthersAgain(t *testing.T) {
 	}
 }
 
-// TestAddressesOfWebhooksAreShownWholeToWhoManagesThem: others see no token in a query or before the host.
+// TestAddressesOfWebhooksAreShownWholeToWhoManagesThem: others see no token in a path or a query, nor before the host.
 func TestAddressesOfWebhooksAreShownWholeToWhoManagesThem(t *testing.T) {
 	t.Parallel()
 	h := newHub(t)
-	const whole, bare = "https://example.com/hub?token=hush&x=1", "https://example.com/hub"
+	const whole, bare = "https://example.com/hub/hush?token=hush&x=1", "https://example.com/***"
 	var made spec.CreatedWebhook
 	h.do(request{path: hooks, body: `{"url":"` + whole + `"}`}).want(http.StatusCreated).decode(&made)
 	for key, want := range map[string]string{

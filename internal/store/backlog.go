@@ -69,7 +69,7 @@ func (s *Store) WebhookBacklog(ctx context.Context, limit int) (waiting int, old
 	err = s.readRow(ctx, `SELECT SUM((SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = w.id LIMIT $1) few)),
 			MIN((SELECT e.at FROM webhook_deliveries d JOIN events e ON e.tenant_key = d.tenant_key AND e.pos = d.pos
 				WHERE d.endpoint_id = w.id ORDER BY d.pos LIMIT 1))
-		FROM webhook_endpoints w WHERE w.status <> 'disabled'`, limit).Scan(&n, &at)
+		FROM webhook_endpoints w WHERE w.status = 'enabled'`, limit).Scan(&n, &at)
 	if err != nil {
 		return 0, time.Time{}, s.wrap("count deliveries", err)
 	}

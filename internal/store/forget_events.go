@@ -8,19 +8,10 @@ import (
 )
 
 // ForgetEvents removes what happened before a time, tenant after tenant, with what is still to be delivered of it, and the lines of the logs, up to
-// limit of each in one transaction; it ends streams that nobody has listened to since, and removes what is left of deleted webhooks. It returns how
+// limit of each in one transaction; it ends streams that nobody has listened to since. It returns how
 // many events, deliveries and lines it removed.
 func (s *Store) ForgetEvents(ctx context.Context, before time.Time, limit int) (removed int, err error) {
-	keys, err := s.keysOf(ctx, "look for deleted webhooks", `SELECT DISTINCT tenant_key FROM webhook_endpoints WHERE status = 'deleted'`)
-	if err != nil {
-		return 0, err
-	}
-	for _, key := range keys {
-		if err := s.purgeWebhooks(ctx, key); err != nil {
-			return 0, err
-		}
-	}
-	keys, err = s.keysOf(ctx, "look for old events", selectForgettable+` ORDER BY s.tenant_key`, micros(before), limit)
+	keys, err := s.keysOf(ctx, "look for old events", selectForgettable+` ORDER BY s.tenant_key`, micros(before), limit)
 	if err != nil {
 		return 0, err
 	}

@@ -12,8 +12,8 @@ import (
 // One worker at a time delivers to a webhook: it has the turn, for as long as it renews it by the database's clock. So two never post the same
 // event at once, and what is in flight to one address is bounded however many workers there are.
 
-// DueWebhooks finds enabled webhooks to which something can be posted now and nobody posts, up to limit: those that do not fail first, and of
-// these those whose last turn ended longest ago.
+// DueWebhooks finds enabled webhooks to which something can be posted now and nobody posts, or of which something is to be made due: of those that fail
+// and of the others up to limit each, however many of the others there are, and of each those whose last turn ended longest ago.
 func (s *Store) DueWebhooks(ctx context.Context, now time.Time, limit int) ([]gateway.DueWebhook, error) {
 	rows, err := s.read(ctx, s.d.sql(selectDueWebhooks), micros(now), limit)
 	list, err := all(rows, err, func(row scanner) (w gateway.DueWebhook, err error) { return w, row.Scan(&w.ID, &w.Failing) })
@@ -23,11 +23,13 @@ func (s *Store) DueWebhooks(ctx context.Context, now time.Time, limit int) ([]ga
 	return list, nil
 }
 
-const selectDueWebhooks = `SELECT w.id, w.failures > 0 FROM webhook_endpoints w
+const selectDueWebhooks = `SELECT id, FALSE FROM (SELECT w.id` + fromDueWebhooks + ` AND w.failures = 0 ORDER BY w.turn_until, w.id LIMIT $2) healthy
+	UNION ALL SELECT id, TRUE FROM (SELECT w.id` + fromDueWebhooks + ` AND w.failures > 0 ORDER BY w.turn_until, w.id LIMIT $2) failing`
+
+const fromDueWebhooks = ` FROM webhook_endpoints w
 	WHERE w.status = 'enabled' AND w.rest_until <= $1 AND (w.turn = '' OR w.turn_until <= {now})
-		AND (SELECT d.pos FROM webhook_deliveries d WHERE d.endpoint_id = w.id AND d.next_at <= $1 AND ` + firstOfSubject + `
-			ORDER BY d.next_at, d.pos LIMIT 1) IS NOT NULL
-	ORDER BY w.failures > 0, w.turn_until, w.id LIMIT $2`
+		AND (w.wake_from > 0 OR (SELECT d.pos FROM webhook_deliveries d WHERE d.endpoint_id = w.id AND d.next_at <= $1 AND ` + firstOfSubject + `
+			ORDER BY d.next_at, d.pos LIMIT 1) IS NOT NULL)`
 
 // firstOfSubject is which deliveries have none of the same subject before them. An event that came while one of its subject was put off may be due
 // without being the first. As the look for one row it goes by its index in any plan, which NOT EXISTS does not.
@@ -79,12 +81,14 @@ const selectNextDeliveries = `SELECT n.endpoint_id, n.attempts, e.id, e.tenant_k
 			ORDER BY d.next_at, d.pos LIMIT $3) fresh
 		UNION ALL SELECT * FROM (SELECT * FROM webhook_deliveries d WHERE d.endpoint_id = $1 AND d.next_at > 0 AND d.next_at <= $2 AND ` + firstOfSubject + `
 			ORDER BY d.next_at, d.pos LIMIT $3) again) n
+	JOIN webhook_endpoints w ON w.id = n.endpoint_id AND w.status <> 'deleted'
 	JOIN events e ON e.tenant_key = n.tenant_key AND e.pos = n.pos JOIN tenants t ON t.tenant_key = n.tenant_key
 	ORDER BY n.pos LIMIT $3`
 
 // RecordDeliveries stores what became of attempts, and what apply makes of the webhook by that; the turn is prolonged by ttl. It returns the
 // webhook and whether the turn is still held. What was taken stays taken when the turn was lost meanwhile: it was.
-// apply must be quick and must not use the database. When the webhook rested and does not any more, all that waits for another attempt is due at once.
+// apply must be quick and must not use the database. When the webhook rested and does not any more, it is Waking: all that waits for another attempt is to be
+// made due (WakeDeliveries).
 func (s *Store) RecordDeliveries(ctx context.Context, turn gateway.WebhookTurn, ttl time.Duration, attempts []gateway.DeliveryAttempt,
 	apply func(*gateway.Webhook),
 ) (w gateway.Webhook, held bool, err error) {

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	webhookColumns = `id, tenant_key, url, events, secret, old_secret, old_until, status, reason, since, created_at, failures, failing_since, rest_until, failed_at`
+	webhookColumns = `id, tenant_key, url, events, secret, old_secret, old_until, status, reason, since, created_at, failures, failing_since, rest_until, failed_at, wake_from`
 	// For readers; whoever delivers does not need the number of what waits, which takes long to count.
 	selectWebhook = `SELECT ` + webhookColumns + `,
 		(SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = webhook_endpoints.id LIMIT 10001) waiting)
@@ -23,12 +23,12 @@ const (
 
 func scanWebhook(row scanner) (w gateway.Webhook, err error) {
 	var events string
-	var old, since, created, failing, rest, failed int64
+	var old, since, created, failing, rest, failed, wake int64
 	err = row.Scan(&w.ID, &w.TenantKey, &w.URL, &events, &w.Secret, &w.OldSecret, &old, &w.Status, &w.Reason, &since, &created,
-		&w.Failures, &failing, &rest, &failed, &w.Waiting)
+		&w.Failures, &failing, &rest, &failed, &wake, &w.Waiting)
 	w.Events = strings.Fields(events)
 	w.OldUntil, w.Since, w.CreatedAt, w.FailingSince, w.RestUntil = fromMicros(old), fromMicros(since), fromMicros(created), fromMicros(failing), fromMicros(rest)
-	w.LastFailure = fromMicros(failed)
+	w.LastFailure, w.Waking = fromMicros(failed), wake > 0
 	return w, err
 }
 
@@ -46,9 +46,9 @@ func (s *Store) CreateWebhook(ctx context.Context, w gateway.Webhook) error {
 		if n >= gateway.MaxWebhooks {
 			return gateway.Errorf(gateway.CodeConflict, "a tenant has at most %d webhooks", gateway.MaxWebhooks)
 		}
-		_, err := t.exec(`INSERT INTO webhook_endpoints (`+webhookColumns+`) VALUES (`+placeholders(1, 15)+`)`,
+		_, err := t.exec(`INSERT INTO webhook_endpoints (`+webhookColumns+`) VALUES (`+placeholders(1, 16)+`)`,
 			w.ID, w.TenantKey, w.URL, strings.Join(w.Events, " "), blob(w.Secret), blob(w.OldSecret), micros(w.OldUntil), w.Status, w.Reason,
-			micros(w.Since), micros(w.CreatedAt), w.Failures, micros(w.FailingSince), micros(w.RestUntil), micros(w.LastFailure))
+			micros(w.Since), micros(w.CreatedAt), w.Failures, micros(w.FailingSince), micros(w.RestUntil), micros(w.LastFailure), 0)
 		return err
 	})
 }
@@ -113,36 +113,69 @@ func (t *tx) changeWebhook(w *gateway.Webhook, apply func(*gateway.Webhook) erro
 		w.URL, strings.Join(w.Events, " "), blob(w.Secret), blob(w.OldSecret), micros(w.OldUntil), w.Status, w.Reason, micros(w.Since),
 		w.Failures, micros(w.FailingSince), micros(w.RestUntil), micros(w.LastFailure), w.ID)
 	if err == nil && rested && w.Status == gateway.WebhookEnabled && w.RestUntil.IsZero() {
-		_, err = t.exec(`UPDATE webhook_deliveries SET next_at = 0 WHERE endpoint_id = $1 AND next_at > 0`, w.ID)
+		w.Waking = true
+		_, err = t.exec(`UPDATE webhook_endpoints SET wake_from = 1 WHERE id = $1`, w.ID)
 	}
 	return err
 }
 
-// DeleteWebhook removes a webhook: it is gone at once, then what it was to be told of, and its log, go in small transactions. When ctx ends in
-// between, a worker removes the rest (ForgetEvents). CodeNotFound.
+// WakeDeliveries makes due, of a webhook that is Waking, what of its next limit deliveries waits for another attempt, and tells whether there are more. What
+// has been looked at is not looked at again: what fails anew waits its time.
+func (s *Store) WakeDeliveries(ctx context.Context, id string, limit int) (more bool, err error) {
+	err = s.write(ctx, "make deliveries due", func(t *tx) error {
+		more = false
+		var from int64 // locked before its deliveries, as whoever records them does
+		err := t.row(s.d.sql(`SELECT wake_from FROM webhook_endpoints WHERE id = $1 AND status <> 'deleted' {lock}`), id).Scan(&from)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && from == 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var last sql.NullInt64
+		if err := t.row(`SELECT MAX(pos) FROM (SELECT pos FROM webhook_deliveries WHERE endpoint_id = $1 AND pos >= $2 ORDER BY pos LIMIT $3) part`,
+			id, from, limit).Scan(&last); err != nil {
+			return err
+		}
+		next := int64(0)
+		if last.Valid {
+			more, next = true, last.Int64+1
+			if _, err := t.exec(`UPDATE webhook_deliveries SET next_at = 0 WHERE endpoint_id = $1 AND pos >= $2 AND pos <= $3 AND next_at > 0`, id, from, last.Int64); err != nil {
+				return err
+			}
+		}
+		_, err = t.exec(`UPDATE webhook_endpoints SET wake_from = $1 WHERE id = $2`, next, id)
+		return err
+	})
+	return more, err
+}
+
+// DeleteWebhook removes a webhook: it is gone at once. What it was to be told of, and its log, are left to PurgeWebhooks. CodeNotFound.
 func (s *Store) DeleteWebhook(ctx context.Context, tenantKey int64, id string) error {
-	err := s.write(ctx, "delete a webhook", func(t *tx) error {
+	return s.write(ctx, "delete a webhook", func(t *tx) error {
 		n, err := t.exec(markDeleted+` AND id = $3`, tenantKey, blob(nil), id)
 		if err == nil && n == 0 {
 			return noWebhook()
 		}
 		return err
 	})
+}
+
+// PurgeWebhooks removes what deleted webhooks have left, and then the webhooks, in small transactions.
+func (s *Store) PurgeWebhooks(ctx context.Context) error {
+	keys, err := s.keysOf(ctx, "look for deleted webhooks", `SELECT DISTINCT tenant_key FROM webhook_endpoints WHERE status = 'deleted'`)
 	if err != nil {
 		return err
 	}
-	return s.purgeWebhooks(ctx, tenantKey)
-}
-
-// purgeWebhooks removes the deleted webhooks of a tenant, with what they have.
-func (s *Store) purgeWebhooks(ctx context.Context, tenantKey int64) error {
-	for found := true; found; {
-		err := s.write(ctx, "remove the rows of a deleted webhook", func(t *tx) (err error) {
-			found, err = t.purgeWebhook(tenantKey)
-			return err
-		})
-		if err != nil {
-			return err
+	for _, key := range keys {
+		for found := true; found; {
+			err := s.write(ctx, "remove the rows of a deleted webhook", func(t *tx) (err error) {
+				found, err = t.purgeWebhook(key)
+				return err
+			})
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -123,8 +123,14 @@ func TestADeletionIsMadeInParts(t *testing.T) {
 	t.Parallel()
 	const events = 1200
 	for what, remove := range map[string]func(hooked) error{
-		"webhook": func(h hooked) error { return h.DeleteWebhook(h.t.Context(), h.tenant.Key, "hook") },
-		"tenant":  func(h hooked) error { return h.DeleteTenant(h.t.Context(), "algo") },
+		"webhook": func(h hooked) error {
+			err := h.DeleteWebhook(h.t.Context(), h.tenant.Key, "hook")
+			if left := h.count(`SELECT COUNT(*) FROM webhook_deliveries`); err == nil && left != events {
+				h.t.Errorf("the deletion itself removed %d deliveries", events-left)
+			}
+			return errors.Join(err, h.PurgeWebhooks(h.t.Context()))
+		},
+		"tenant": func(h hooked) error { return h.DeleteTenant(h.t.Context(), "algo") },
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -158,7 +164,7 @@ func TestADeletionIsMadeInParts(t *testing.T) {
 				h.never("webhook_deliveries")
 				if what == "tenant" {
 					open(t, url, store.Options{}) // where deletions of tenants go on
-				} else if _, err := h.ForgetEvents(ctx, h.now.Add(-time.Hour), 10); err != nil {
+				} else if err := h.PurgeWebhooks(ctx); err != nil {
 					t.Fatal(err)
 				}
 				if left := h.count(`SELECT (SELECT COUNT(*) FROM webhook_deliveries) + (SELECT COUNT(*) FROM webhook_attempts) + (SELECT COUNT(*) FROM webhook_endpoints)`); left > 0 {
@@ -215,6 +221,102 @@ func TestDueWebhooksTakeTurns(t *testing.T) {
 		}
 		if len(served) != 3 {
 			t.Errorf("turns had %v", served)
+		}
+	})
+}
+
+// TestFailingWebhooksHaveTurnsBesideAnyNumberOfOthers that always have something to be told of: a sweep finds one that fails each time, and each of the others in
+// as many sweeps as they fill.
+func TestFailingWebhooksHaveTurnsBesideAnyNumberOfOthers(t *testing.T) {
+	t.Parallel()
+	services.EachDatabase(t, func(t *testing.T, url string) {
+		const limit, others = 3, 9 // a tenant has ten
+		ctx := t.Context()
+		h := newHooked(t, url, 1, 1)
+		h.deliveries("hook", 0)
+		h.exec(`UPDATE webhook_endpoints SET failures = 1`)
+		for i := range others {
+			h.webhook(fmt.Sprint("healthy", i))
+			h.deliveries(fmt.Sprint("healthy", i), 0)
+		}
+		served := map[string]int{}
+		for range 2 * others / limit {
+			due, err := h.DueWebhooks(ctx, h.now, limit)
+			h.must(err)
+			if len(due) != limit+1 || due[limit] != (gateway.DueWebhook{ID: "hook", Failing: true}) {
+				t.Fatalf("due are %v", due)
+			}
+			for _, d := range due {
+				turn := gateway.WebhookTurn{WebhookID: d.ID, Owner: "w1"}
+				if w, err := h.TakeWebhookTurn(ctx, turn, time.Hour); err != nil || w == nil {
+					t.Fatalf("the turn of %s is %v, %v", d.ID, w, err)
+				}
+				h.must(h.EndWebhookTurn(ctx, turn)) // nothing of it was taken
+				served[d.ID]++
+			}
+		}
+		for id, n := range served {
+			if id != "hook" && n != 2 {
+				t.Errorf("%s had %d turns", id, n)
+			}
+		}
+		if len(served) != others+1 {
+			t.Errorf("turns had %v", served)
+		}
+	})
+}
+
+// TestARecoveryIsMadeInParts: however much waits for another attempt, a webhook that takes again what it is told is not held up by one long statement; what is
+// left is found by whoever comes next, and what fails meanwhile waits its time.
+func TestARecoveryIsMadeInParts(t *testing.T) {
+	t.Parallel()
+	services.EachDatabase(t, func(t *testing.T, url string) {
+		const events, part = 1200, 500
+		ctx := t.Context()
+		h := newHooked(t, url, events, events)
+		later := h.now.Add(time.Hour)
+		h.deliveries("hook", later.UnixMicro())
+		h.exec(`UPDATE webhook_endpoints SET failures = 7, rest_until = 1`)
+		turn := gateway.WebhookTurn{WebhookID: "hook", Owner: "w1"}
+		record := func(pos int, outcome gateway.DeliveryOutcome, rest time.Time) gateway.Webhook {
+			t.Helper()
+			w, _, err := h.RecordDeliveries(ctx, turn, time.Hour, []gateway.DeliveryAttempt{{
+				WebhookID: "hook", Pos: int64(pos), EventID: fmt.Sprint("e", pos), Subject: fmt.Sprint("s", pos%events), Outcome: outcome, NextAt: later, At: h.now,
+			}}, func(w *gateway.Webhook) { w.RestUntil = rest })
+			h.must(err)
+			return w
+		}
+		awake := func() int { return h.count(`SELECT COUNT(*) FROM webhook_deliveries WHERE next_at = 0`) }
+		if w := record(1, gateway.DeliveryTaken, time.Time{}); !w.Waking || awake() != 0 {
+			t.Fatalf("when it is back it is %+v, due are %d", w, awake())
+		}
+		more, err := h.WakeDeliveries(ctx, "hook", part)
+		if err != nil || !more || awake() != part {
+			t.Fatalf("after a part %d are due, %t, %v", awake(), more, err)
+		}
+		record(2, gateway.DeliveryRetry, time.Time{}) // fails anew, behind the part
+		// The process dies; another finds it.
+		h.exec(`UPDATE webhook_endpoints SET turn = ''`)
+		h.exec(`UPDATE webhook_deliveries SET next_at = %d`, later.UnixMicro()) // nothing is due now
+		if due := h.due(); len(due) != 1 {
+			t.Fatalf("due are %v", due)
+		}
+		if w, err := h.TakeWebhookTurn(ctx, turn, time.Hour); err != nil || w == nil || !w.Waking {
+			t.Fatalf("the next one has %+v, %v", w, err)
+		}
+		for steps := 0; more; steps++ {
+			if more, err = h.WakeDeliveries(ctx, "hook", part); err != nil || steps > events/part {
+				t.Fatalf("after %d parts there are more, %v", steps, err)
+			}
+		}
+		if got := awake(); got != events-part-1 { // those that were looked at before are not looked at again
+			t.Errorf("%d are due at last", got)
+		}
+		if w, err := h.Webhook(ctx, h.tenant.Key, "hook"); err != nil || w.Waking {
+			t.Errorf("at last it is %+v, %v", w, err)
+		}
+		if more, err := h.WakeDeliveries(ctx, "hook", part); err != nil || more {
+			t.Errorf("there are more, %v", err)
 		}
 	})
 }

@@ -26,8 +26,10 @@ const (
 	settleTime = 3 * time.Second  // to let a turn go then
 	sealedRest = time.Minute      // when the secret cannot be read
 	busyFor    = time.Minute      // after work, it is looked for often
+	purgeEvery = time.Minute
 	tidyEvery  = 10 * time.Minute
 	tidyBatch  = 500 // rows of each kind and tenant in one transaction
+	wakeBatch  = 500 // deliveries in one transaction
 )
 
 // Store is what SQL knows of deliveries.
@@ -36,18 +38,21 @@ type Store interface {
 	UnsettledTenants(ctx context.Context) ([]int64, error)
 	SettleEvents(ctx context.Context, tenantKey int64) (more bool, err error)
 
-	// DueWebhooks finds those that something can be posted to and nobody posts to.
+	// DueWebhooks finds those that something can be posted to, or made due of, and nobody posts to: of those that fail and of the others up to limit each.
 	DueWebhooks(ctx context.Context, now time.Time, limit int) ([]gateway.DueWebhook, error)
 	// TakeWebhookTurn is exclusive for ttl; nil: another has it, or nothing may be delivered.
 	TakeWebhookTurn(ctx context.Context, turn gateway.WebhookTurn, ttl time.Duration) (*gateway.Webhook, error)
 	EndWebhookTurn(ctx context.Context, turn gateway.WebhookTurn) error
+	// WakeDeliveries makes due what of the next limit deliveries of a webhook that is Waking waits for another attempt; more: not all has been looked at.
+	WakeDeliveries(ctx context.Context, id string, limit int) (more bool, err error)
 	// NextDeliveries reads the oldest that are due, of each subject the first.
 	NextDeliveries(ctx context.Context, id string, now time.Time, limit int) ([]gateway.Delivery, error)
 	// RecordDeliveries stores attempts, and what apply makes of the webhook, in one transaction, and prolongs the turn.
 	RecordDeliveries(ctx context.Context, turn gateway.WebhookTurn, ttl time.Duration, attempts []gateway.DeliveryAttempt,
 		apply func(*gateway.Webhook)) (w gateway.Webhook, held bool, err error)
 
-	// ForgetEvents removes what happened before a time, and what is left of deleted webhooks, up to limit rows of a kind in one transaction.
+	// PurgeWebhooks removes what is left of deleted webhooks, ForgetEvents what happened before a time, up to limit rows of a kind in one transaction.
+	PurgeWebhooks(ctx context.Context) error
 	ForgetEvents(ctx context.Context, before time.Time, limit int) (removed int, err error)
 }
 
@@ -70,6 +75,7 @@ type Deps struct {
 	Client  *http.Client  // bounds the time of a post; follows no redirects
 	Often   time.Duration // between two looks for something to do while there is; default 200 ms
 	Seldom  time.Duration // otherwise; default 1 s
+	Purge   time.Duration // between two looks for what is to be removed; default 1 min
 	Clock   func() time.Time
 	Random  func() float64 // in [0, 1)
 	Log     *slog.Logger
@@ -82,6 +88,7 @@ type Deliverer struct {
 	random func() float64
 	client *http.Client
 	loop   loop.Loop
+	tidied loop.Loop // beside it: there may be much to remove
 
 	mu   sync.Mutex
 	open map[int64]int // turns by tenant
@@ -94,6 +101,9 @@ func New(deps Deps) *Deliverer {
 	}
 	if deps.Seldom <= 0 {
 		deps.Seldom = time.Second
+	}
+	if deps.Purge <= 0 {
+		deps.Purge = purgeEvery
 	}
 	if deps.Clock == nil {
 		deps.Clock = time.Now
@@ -109,12 +119,15 @@ func New(deps Deps) *Deliverer {
 
 // Start looks for something to do again and again until Stop. Of ctx only the values are used. Starting twice, or after Stop, is an error.
 func (d *Deliverer) Start(ctx context.Context) error {
-	return d.loop.Start(ctx, "the webhooks", d.run)
+	if err := d.loop.Start(ctx, "the webhooks", d.run); err != nil {
+		return err
+	}
+	return d.tidied.Start(ctx, "the removal of old events", d.tidy)
 }
 
 // Stop ends the loop and waits for it until ctx ends. It may be called more than once, and without Start.
 func (d *Deliverer) Stop(ctx context.Context) error {
-	if err := d.loop.Stop(ctx); err != nil {
+	if err := errors.Join(d.loop.Stop(ctx), d.tidied.Stop(ctx)); err != nil {
 		return fmt.Errorf("stop the webhooks: %w", err)
 	}
 	return nil
@@ -123,7 +136,7 @@ func (d *Deliverer) Stop(ctx context.Context) error {
 func (d *Deliverer) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var worked, tidied time.Time
+	var worked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -136,12 +149,6 @@ func (d *Deliverer) run(ctx context.Context) {
 		}
 		if found {
 			worked = time.Now()
-		}
-		if time.Since(tidied) >= tidyEvery {
-			tidied = time.Now()
-			if err := d.tidy(ctx); err != nil && ctx.Err() == nil {
-				d.Log.WarnContext(ctx, "put off the removal of old events", "error", err)
-			}
 		}
 		switch {
 		case err == nil && more:
@@ -180,10 +187,38 @@ func (d *Deliverer) sweep(ctx context.Context) (found, more bool, err error) {
 	return len(tenants)+len(due) > 0, more, errors.Join(append(errs, err)...)
 }
 
-// tidy removes what has been kept long enough.
-func (d *Deliverer) tidy(ctx context.Context) error {
-	_, err := d.Store.ForgetEvents(ctx, d.clock().Add(-gateway.EventsKept), tidyBatch)
-	return err
+// tidy removes what has been kept long enough, and what is left of deleted webhooks.
+func (d *Deliverer) tidy(ctx context.Context) {
+	tick := time.NewTicker(d.Purge)
+	defer tick.Stop()
+	for forgotten := (time.Time{}); ; {
+		err := d.contain(func() error { return d.Store.PurgeWebhooks(ctx) })
+		if err == nil && time.Since(forgotten) >= tidyEvery {
+			forgotten = time.Now()
+			err = d.contain(func() error {
+				_, err := d.Store.ForgetEvents(ctx, d.clock().Add(-gateway.EventsKept), tidyBatch)
+				return err
+			})
+		}
+		if err != nil && ctx.Err() == nil {
+			d.Log.WarnContext(ctx, "put off the removal of old events", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// contain makes an error of a panic.
+func (d *Deliverer) contain(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %s", gateway.PanicCause(p))
+		}
+	}()
+	return do()
 }
 
 // Deliver posts to a webhook what is due, if nobody else does, until nothing is or its time is up. What is in flight when ctx ends is given a moment.
@@ -219,9 +254,20 @@ func (d *Deliverer) deliver(ctx context.Context, id string) error {
 		if w.Failures >= breakAfter {
 			limit = 1 // a probe
 		}
+		if w.Waking { // some more before each round, so that what is posted next is due already
+			if w.Waking, err = d.Store.WakeDeliveries(ctx, id, wakeBatch); err != nil {
+				return err
+			}
+		}
 		list, err := d.Store.NextDeliveries(ctx, id, now, limit)
-		if err != nil || len(list) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(list) == 0 {
+			if w.Waking {
+				continue
+			}
+			return nil
 		}
 		held, err := d.round(ctx, turn, w, list)
 		if err != nil || !held || w.Status != gateway.WebhookEnabled {

@@ -426,3 +426,29 @@ func TestAWebhookThatIsGoneIsDisabledAtOnce(t *testing.T) {
 		t.Errorf("the webhook is %+v", now)
 	}
 }
+
+// TestADeletedWebhookIsEmptiedByAWorker, which begins to with its start.
+func TestADeletedWebhookIsEmptiedByAWorker(t *testing.T) {
+	t.Parallel()
+	w, r := newWorld(t), newReceiver(t)
+	tenant, hook := w.tenant("algo", r.URL)
+	w.happen(tenant, 700, "message.sent")
+	for more := true; more; {
+		var err error
+		more, err = w.store.SettleEvents(t.Context(), tenant.Key)
+		must(t, err)
+	}
+	must(t, w.service.DeleteWebhook(t.Context(), tenant.Key, hook.ID))
+	left := func() (n int) {
+		must(t, w.store.Writer().QueryRowContext(t.Context(), `SELECT (SELECT COUNT(*) FROM webhook_deliveries) + (SELECT COUNT(*) FROM webhook_endpoints)`).Scan(&n))
+		return n
+	}
+	if n := left(); n != 701 {
+		t.Fatalf("after the deletion %d rows are there", n)
+	}
+	w.deliver()
+	r.until("that nothing is left", nil, func() bool { return left() == 0 })
+	if r.taken() > 0 {
+		t.Error("it was told of something")
+	}
+}

@@ -1636,7 +1636,7 @@ type Webhook struct {
 	Since  time.Time     `json:"since"`
 	Status WebhookStatus `json:"status"`
 
-	// Url Without its query and its user for keys that lack the scope manage.
+	// Url For keys that lack the scope manage only its scheme and host; /*** stands for the path.
 	Url string `json:"url"`
 
 	// Waiting Events it is still to be told of; 10001 for more than 10,000.

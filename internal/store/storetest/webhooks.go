@@ -24,6 +24,11 @@ func (w *world) webhook(tenant gateway.Tenant, id string, events ...string) gate
 // next is what can be posted now: kind and message.
 func (w *world) next(id string) (list []gateway.Delivery, told []string) {
 	w.t.Helper()
+	for more := true; more; { // nothing, unless the webhook is Waking
+		var err error
+		more, err = w.WakeDeliveries(w.t.Context(), id, 1)
+		must(w.t, err)
+	}
 	list, err := w.NextDeliveries(w.t.Context(), id, w.clock.Now(), 100)
 	must(w.t, err)
 	for _, d := range list {
@@ -255,6 +260,7 @@ func testForgetEvents(t *testing.T, open Opener) {
 
 	// The stream ends when nobody listens any more, and begins anew behind its end.
 	must(t, w.DeleteWebhook(ctx, key, "hook"))
+	must(t, w.PurgeWebhooks(ctx))
 	_, err = w.ForgetEvents(ctx, time.Now().Add(time.Hour), 10)
 	must(t, err)
 	w.fail(f, w.accept(gateway.PriorityNormal, 1)[0], gateway.CodeTimeout)
