@@ -58,6 +58,7 @@ type Hub struct {
 	cfg      config.Config
 	opts     Options
 	log      *slog.Logger
+	names    *tenantNames // for log
 	metrics  *metrics.Metrics
 	instance string // names this process as an owner of leases
 
@@ -106,7 +107,9 @@ const (
 // Start builds a process of the hub and starts it. When it fails, what was started is stopped again.
 func Start(ctx context.Context, process config.Process, cfg config.Config, opts Options) (_ *Hub, err error) {
 	counters := metrics.New()
-	h := &Hub{cfg: cfg, opts: opts, log: countPanics(opts.Log, counters.Panicked), metrics: counters, instance: uuid.NewString(), failed: make(chan error, 8)}
+	names := &tenantNames{}
+	log := countPanics(slog.New(tenantLog{opts.Log.Handler(), names}), counters.Panicked)
+	h := &Hub{cfg: cfg, opts: opts, log: log, names: names, metrics: counters, instance: uuid.NewString(), failed: make(chan error, 8)}
 	h.egress = egress.New(*cfg.EgressAllowPrivate)
 	h.background, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
@@ -199,6 +202,10 @@ func (h *Hub) openStore(ctx context.Context) error {
 		return err
 	}
 	h.store = st
+	h.names.lookup = func(ctx context.Context, key int64) (string, error) {
+		session, err := st.Session(ctx, key) // each tenant has one
+		return session.TenantID, err
+	}
 	h.onStop("database", briefStop, func(context.Context) error { return st.Close() })
 	h.database = meteredDatabase{between[Database](st, h.opts.Database), h.metrics}
 	h.backlog = backlog.New(h.database, h.cfg.QueueLimit, time.Now)

@@ -55,6 +55,7 @@ func (h *Hub) startWorker(ctx context.Context) error {
 	w.sessions = session.New(session.Deps{
 		Store: h.database,
 		Clients: func(ctx context.Context, s gateway.Session, on func(context.Context, gateway.ClientEvent) error) (session.Client, error) {
+			h.names.learn(s.TenantKey, s.TenantID)
 			client, err := clients.New(ctx, s, on)
 			if err != nil {
 				return nil, err // not a nil *wa.Client in a session.Client
