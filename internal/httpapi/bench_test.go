@@ -11,8 +11,10 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/wapro/hub/internal/backlog"
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi"
+	"github.com/wapro/hub/internal/ratelimit"
 )
 
 // instant accepts at once: what is left is the API's own cost.
@@ -71,6 +73,35 @@ func post(b *testing.B, handler http.Handler) {
 // BenchmarkPostMessage is the API's own share of accepting a message; BenchmarkBareEcho is what echo costs with a bound body.
 func BenchmarkPostMessage(b *testing.B) {
 	server, err := httpapi.New(httpapi.Deps{Store: instant{}, Intake: instant{}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	post(b, server.Handler())
+}
+
+// watched is instant with the look at what waits that every accept takes; nothing waits, so the count itself costs nothing.
+type watched struct {
+	instant
+	backlog *backlog.Limit
+}
+
+func (watched) Depth(context.Context, int64) (gateway.QueueDepth, error) {
+	return gateway.QueueDepth{}, nil
+}
+
+func (w watched) Text(ctx context.Context, t gateway.Tenant, r gateway.TextRequest, idem *gateway.IdempotencyCompletion) (gateway.Message, error) {
+	if err := w.backlog.Admit(ctx, t, 1); err != nil {
+		return gateway.Message{}, err
+	}
+	return w.instant.Text(ctx, t, r, idem)
+}
+
+// BenchmarkPostMessageWithinLimits is BenchmarkPostMessage with the limits of rate and of the queue, which are never reached: the difference is their cost.
+func BenchmarkPostMessageWithinLimits(b *testing.B) {
+	accepting := watched{backlog: backlog.New(watched{}, gateway.MaxLimit, time.Now)}
+	server, err := httpapi.New(httpapi.Deps{
+		Store: instant{}, Intake: accepting, Rates: ratelimit.New(ratelimit.Options{PerSecond: gateway.MaxLimit}), Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
