@@ -100,8 +100,6 @@ func openPostgres(url string, conns int) (*sql.DB, error) {
 		"idle_in_transaction_session_timeout": "5s",
 		"lock_timeout":                        "10s",
 		"enable_seqscan":                      "off",
-		"enable_hashjoin":                     "off",
-		"enable_mergejoin":                    "off",
 		"jit":                                 "off",
 	} {
 		if _, ok := config.RuntimeParams[name]; !ok {
