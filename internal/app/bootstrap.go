@@ -67,7 +67,8 @@ func (h *Hub) ensureTenant(ctx context.Context, id string) (gateway.Tenant, erro
 	return tenant, err
 }
 
-// ensureKey makes secret a live key of the tenant; an earlier secret of the same name is revoked.
+// ensureKey makes secret a live key of the tenant; an earlier secret of the same name is revoked. A secret that has replaced itself by another
+// (the key's own rotation, or the operator's) does not come back while that one lives.
 func (h *Hub) ensureKey(ctx context.Context, tenantKey int64, name, secret string) error {
 	hash := gateway.HashKey(secret)
 	keys, err := h.store.Keys(ctx, tenantKey)
@@ -78,11 +79,19 @@ func (h *Hub) ensureKey(ctx context.Context, tenantKey int64, name, secret strin
 	if slices.ContainsFunc(keys, func(k gateway.APIKey) bool { return k.Hash == hash }) {
 		return nil
 	}
+	if replaced, err := h.store.Replaced(ctx, tenantKey, hash); err != nil || replaced {
+		if err == nil {
+			h.log.Warn("a key that is set was replaced by rotation, and its time is over: set the new one, or none", "key", name)
+		}
+		return err
+	}
 	for _, k := range keys {
-		if k.Name == name {
-			if err := h.store.RevokeKey(ctx, tenantKey, k.ID); err != nil {
-				return err
-			}
+		if k.Name != name {
+			continue
+		}
+		err := h.store.RevokeKey(ctx, tenantKey, k.ID)
+		if err != nil && !errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) { // it ended with the one that made it
+			return err
 		}
 	}
 	return h.store.CreateKey(ctx, gateway.APIKey{

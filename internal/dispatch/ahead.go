@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
@@ -23,6 +24,9 @@ const (
 
 // lookAhead begins to ask about the next people, if it is time to, and returns what waits for the end of it.
 func (d *Dispatcher) lookAhead(ctx context.Context, fence gateway.Fence, m *gateway.Message) (finish func()) {
+	if strings.HasSuffix(m.To, "@g.us") {
+		return func() {} // its members may be the next ones, and it begins sessions with them itself
+	}
 	limit := d.upcoming(m.TenantKey)
 	if limit == 0 {
 		return func() {}

@@ -110,6 +110,22 @@ func TestAPreviewSaysWhatThePageSaysOfItself(t *testing.T) {
 	}
 }
 
+// endlessJPEG goes over its pixels again and again, at twenty bytes a time.
+func endlessJPEG(t *testing.T) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := jpeg.Encode(&out, image.NewGray(image.Rect(0, 0, 300, 300)), nil); err != nil {
+		t.Fatal(err)
+	}
+	whole := out.Bytes()
+	scan := bytes.Index(whole, []byte{0xff, 0xda})
+	again := append([]byte(nil), whole[:len(whole)-2]...)
+	for range 40 {
+		again = append(again, whole[scan:len(whole)-2]...)
+	}
+	return append(again, 0xff, 0xd9)
+}
+
 func TestAPreviewHasASmallPicture(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -122,6 +138,7 @@ func TestAPreviewHasASmallPicture(t *testing.T) {
 		"too big":  {[]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00"), 0, 0},
 		"no image": {[]byte("<svg/>"), 0, 0},
 		"a stub":   {picture(t, 300, 300)[:60], 0, 0},
+		"no end":   {endlessJPEG(t), 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	maxPixels = 8 << 20 // of a picture that is decoded: at most 64 MiB in memory
+	maxPixels = 4 << 20 // of a picture that is decoded: a progressive JPEG in four colours takes 80 MiB meanwhile
+	maxScans  = 32      // of a JPEG, each of which may go over all pixels again; pictures have ten
 	side      = 192     // pixels of the longer side of a thumbnail, as WhatsApp's own apps make them
 	samples   = 4       // per pixel of a thumbnail and direction
 )
@@ -33,6 +34,9 @@ func thumbnail(raw []byte) ([]byte, error) {
 		size, decode = gif.DecodeConfig, gif.Decode // its first frame
 	default:
 		return nil, without("there is no thumbnail of " + kind)
+	}
+	if bytes.Count(raw, []byte{0xff, 0xda}) > maxScans { // whose begin that is, and nothing else in a scan
+		return nil, without("the picture has too many scans")
 	}
 	config, err := size(bytes.NewReader(raw))
 	if err != nil {

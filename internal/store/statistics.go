@@ -15,7 +15,7 @@ const (
 
 // selectGrown are the tables that have more than doubled since Postgres last looked at what is in them.
 const selectGrown = `SELECT quote_ident(s.relname) FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
-	WHERE s.schemaname = current_schema() AND s.n_live_tup > 500 + 2 * GREATEST(c.reltuples, 0)`
+	WHERE s.schemaname = current_schema() AND pg_has_role(c.relowner, 'USAGE') AND s.n_live_tup > 500 + 2 * GREATEST(c.reltuples, 0)`
 
 // keepStatistics has Postgres look at tables that grow, until ctx ends.
 func (s *Store) keepStatistics(ctx context.Context) {

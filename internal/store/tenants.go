@@ -278,13 +278,25 @@ func (s *Store) Keys(ctx context.Context, tenantKey int64) ([]gateway.APIKey, er
 	return list, nil
 }
 
+// Replaced tells whether a key of the tenant with that hash ended when its time was over, and its successor lives, which has its name.
+func (s *Store) Replaced(ctx context.Context, tenantKey int64, hash [32]byte) (bool, error) {
+	var over bool
+	err := s.readRow(ctx, `SELECT EXISTS (SELECT 1 FROM api_keys k JOIN api_keys s ON s.name = k.name AND COALESCE(s.tenant_key, 0) = $1
+			AND s.revoked_at = 0 AND (s.expires_at = 0 OR s.expires_at > $4)
+		WHERE COALESCE(k.tenant_key, 0) = $1 AND k.hash_prefix = $2 AND k.hash = $3 AND k.revoked_at = 0 AND k.expires_at > 0 AND k.expires_at <= $4)`, tenantKey, hash[:8], hash[:], micros(s.now())).Scan(&over)
+	if err != nil {
+		return false, s.wrap("look for a key's successor", err)
+	}
+	return over, nil
+}
+
 // RevokeKey ends a key, and those that it and they have made as their own successors: who stole it has no other. CodeNotFound when the tenant has no
 // such key, or all of them have ended.
 func (s *Store) RevokeKey(ctx context.Context, tenantKey int64, id string) error {
 	return s.write(ctx, "revoke key", func(tx *tx) error {
 		for ended := false; ; ended = true { // until none is left: one that was rotated while its row was waited for has a successor that was not seen
 			n, err := tx.exec(`WITH RECURSIVE made (id) AS (SELECT id FROM api_keys WHERE id = $2 AND COALESCE(tenant_key, 0) = $3
-					UNION SELECT k.id FROM api_keys k JOIN made ON k.made_by = made.id WHERE COALESCE(k.tenant_key, 0) = $3)
+					UNION SELECT k.id FROM api_keys k JOIN made ON k.made_by = made.id AND k.made_by <> '' WHERE COALESCE(k.tenant_key, 0) = $3)
 				UPDATE api_keys SET revoked_at = $1 WHERE revoked_at = 0 AND id IN (SELECT id FROM made)`, micros(s.now()), id, tenantKey)
 			switch {
 			case err != nil:

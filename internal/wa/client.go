@@ -37,6 +37,7 @@ type Client struct {
 	// Our own copies: whatsmeow clears its own in parallel with telling us that we were logged out.
 	device  types.JID // with device
 	pn, lid types.JID // bare
+	writing string    // the user of the LID that a send is for, which begins the Signal sessions with its devices itself
 }
 
 // connection is one attempt to be connected, from the dial to the end. Its context is the one that whatsmeow handles

@@ -2,6 +2,7 @@ package wa
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.mau.fi/libsignal/session"
@@ -14,13 +15,16 @@ import (
 // maxPrepared is how many people one query asks about.
 const maxPrepared = 50
 
+// errNoKeys: whatsmeow does not say why.
+var errNoKeys = errors.New("WhatsApp gave no keys of the next contacts")
+
 // Prepare asks WhatsApp about people who are about to be written to what the sends would ask one by one: their LIDs, their devices, and a key
 // of each device that there is no Signal session with, which then is begun. The sends find that in memory and in the store, and a first
 // contact costs one round trip instead of four. What is known already is not asked, so that repeating it costs next to nothing; groups are
 // passed over.
 //
-// It does not wait for sends and they do not wait for it, but that one which needs a list of devices waits while this asks for lists; recipients
-// must not be who is being written to meanwhile. Nothing depends on its success. The error is a *gateway.SendError.
+// It does not wait for sends and they do not wait for it, but that one which needs a list of devices waits while this asks for lists. Meanwhile no
+// group must be written to, whose members may be among them. Nothing depends on its success. The error is a *gateway.SendError.
 func (c *Client) Prepare(ctx context.Context, recipients []string) error {
 	if c.online() == nil {
 		return (&attempt{proof: &proof{}}).sendError(errOffline)
@@ -106,9 +110,12 @@ func (c *Client) beginSessions(ctx context.Context, devices []types.JID) error {
 		}
 	}
 	bundles := c.internals().FetchPreKeysNoError(ctx, without)
+	if bundles == nil && len(without) > 0 {
+		return errNoKeys
+	}
 	addresses = addresses[:0]
 	for device, bundle := range bundles {
-		if bundle != nil {
+		if bundle != nil && device.User != c.writingTo() { // whose send does so at this moment
 			addresses = append(addresses, device.SignalAddress().String())
 		}
 	}
@@ -128,4 +135,16 @@ func (c *Client) beginSessions(ctx context.Context, devices []types.JID) error {
 		}
 	}
 	return c.cli.Store.PutCachedSessions(ctx) //nolint:wrapcheck // it is a storeError
+}
+
+func (c *Client) setWriting(user string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing = user
+}
+
+func (c *Client) writingTo() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writing
 }

@@ -79,6 +79,8 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 		members = group.Members
 	} else {
 		a.proof.require = to.lid.SignalAddress().String()
+		c.setWriting(to.lid.User)
+		defer c.setWriting("")
 	}
 	msg, err := c.build(ctx, m, to, a)
 	if err != nil {
@@ -163,7 +165,7 @@ func (c *Client) build(ctx context.Context, m *gateway.Message, to recipient, a 
 		case m.WantsPreview():
 			// What an attempt before went out as, or was about to: the page may say something else by now.
 			if content, err := c.opts.Database.SentContent(ctx, c.tenantKey, m.WhatsAppID); err != nil || content != nil {
-				return decoded(content, err)
+				return decoded(content, storeFailed("read what was sent", err))
 			}
 		}
 		return convert.Message(m, c.chat(to.jid, to.lid))
@@ -186,7 +188,7 @@ func (c *Client) editCaption(ctx context.Context, m *gateway.Message, to recipie
 	if err == nil && content == nil {
 		return nil, &mediaError{err: errNotKept}
 	}
-	file, err := decoded(content, err)
+	file, err := decoded(content, storeFailed("read what was sent", err))
 	if err != nil {
 		return nil, err
 	}
