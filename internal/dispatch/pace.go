@@ -105,6 +105,9 @@ func (d *Dispatcher) learn(ctx context.Context, p *pacer, f gateway.Fence) error
 		}
 		p.pace.Sent, p.window = sent, window
 	}
+	if pacing.Delay != p.pacing.Delay || pacing.RandomDelay != p.pacing.RandomDelay {
+		p.pace.Gap = d.gap(pacing) // the one drawn when the last message went out is not waited for any more
+	}
 	if limit := pacing.FirstContactsPerDay; limit > 0 && (p.fence != f || limit > p.pacing.FirstContactsPerDay) {
 		if p.firsts, err = d.Paces.FirstContactTimes(ctx, f.TenantKey, since, limit); err != nil {
 			return err

@@ -51,6 +51,24 @@ func TestADelayLetsLowerLanesRestAndHighOnesGo(t *testing.T) {
 	}
 }
 
+// TestAnotherDelayIsWaitedForAtOnce, also after a message that was sent while there was the other one.
+func TestAnotherDelayIsWaitedForAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.choose(gateway.PacingChoice{Delay: of(time.Hour)})
+	w.expectSent(w.accept(alice))
+	next := w.accept(bob)
+	if v := w.handle(next); v.Kind != gateway.VerdictGiveBack || v.Rest.For != time.Minute {
+		t.Fatalf("verdict %+v", v)
+	}
+	w.choose(gateway.PacingChoice{Delay: of(time.Duration(0)), RandomDelay: of(time.Duration(0))})
+	w.expectSent(next)
+	w.choose(gateway.PacingChoice{Delay: of(time.Hour), RandomDelay: of(time.Duration(0))})
+	if v := w.handle(w.accept(carol)); v.Kind != gateway.VerdictGiveBack || v.Rest.For != time.Minute {
+		t.Fatalf("verdict %+v", v)
+	}
+}
+
 // TestCapsSurviveARestart: a dispatcher that has just got the lease counts what others sent.
 func TestCapsSurviveARestart(t *testing.T) {
 	t.Parallel()
