@@ -191,7 +191,7 @@ func diesOften(t *testing.T, messages, ahead int) {
 	stanzaIDs = append(stanzaIDs, last)
 	var stored, told []inboundMessage
 	testkit.Eventually(t, 2*time.Minute, func() (bool, string) {
-		stored, told = allInbound(t, w), allTold(t, w)
+		stored, told = allInbound(t, w.API), allTold(t, w)
 		return len(stored) > messages && len(told) > messages, fmt.Sprintf("%d are stored and %d told of", len(stored), len(told))
 	})
 	for what, list := range map[string][]inboundMessage{"stored": stored, "told of": told} {
@@ -202,24 +202,6 @@ func diesOften(t *testing.T, messages, ahead int) {
 			if i < len(stanzaIDs) && (m.WhatsAppID != stanzaIDs[i] || m.Message != text(i) || m.From != recipient) {
 				t.Errorf("message %d that is %s: %+v, want %s with %q", i, what, m, stanzaIDs[i], text(i))
 			}
-		}
-	}
-}
-
-// allInbound are all messages that algo's number has received, oldest first.
-func allInbound(t *testing.T, w *testkit.World) (list []inboundMessage) {
-	t.Helper()
-	for cursor := ""; ; {
-		var page struct {
-			Data       []inboundMessage
-			NextCursor string
-		}
-		w.API.JSON(t, http.MethodGet, "/api/algo/inbound?limit=200"+cursor, nil, http.StatusOK, &page)
-		for _, m := range page.Data {
-			list = append([]inboundMessage{m}, list...)
-		}
-		if cursor = "&cursor=" + page.NextCursor; page.NextCursor == "" {
-			return list
 		}
 	}
 }

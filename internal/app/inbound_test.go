@@ -17,6 +17,25 @@ type inboundMessage struct {
 	RefersTo                                                *struct{ MessageID, WhatsAppID string }
 }
 
+// allInbound are all messages that algo's number has received, oldest first.
+func allInbound(t *testing.T, api *testkit.Client) (list []inboundMessage) {
+	t.Helper()
+	t.Helper()
+	for cursor := ""; ; {
+		var page struct {
+			Data       []inboundMessage
+			NextCursor string
+		}
+		api.JSON(t, http.MethodGet, "/api/algo/inbound?limit=200"+cursor, nil, http.StatusOK, &page)
+		for _, m := range page.Data {
+			list = append([]inboundMessage{m}, list...)
+		}
+		if cursor = "&cursor=" + page.NextCursor; page.NextCursor == "" {
+			return list
+		}
+	}
+}
+
 // awaitInbound waits until n messages were received and lists them, newest first.
 func awaitInbound(t *testing.T, api *testkit.Client, n int) []inboundMessage {
 	t.Helper()
@@ -143,19 +162,10 @@ func TestKillsLoseNothingThatIsReceived(t *testing.T) {
 	world.Pair(t, "algo", testkit.OwnNumber)
 	received := func() map[string]int {
 		texts := map[string]int{}
-		for cursor := ""; ; {
-			var page struct {
-				Data       []inboundMessage
-				NextCursor string
-			}
-			world.Admin.JSON(t, http.MethodGet, "/api/algo/inbound?limit=200"+cursor, nil, http.StatusOK, &page)
-			for _, m := range page.Data {
-				texts[m.Message]++
-			}
-			if cursor = "&cursor=" + page.NextCursor; page.NextCursor == "" {
-				return texts
-			}
+		for _, m := range allInbound(t, world.Admin) {
+			texts[m.Message]++
 		}
+		return texts
 	}
 	for round := range rounds {
 		before := round * messages

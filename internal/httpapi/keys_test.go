@@ -3,26 +3,19 @@ package httpapi_test
 import (
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi"
+	"github.com/wapro/hub/internal/testkit/fakeclock"
 )
 
 // TestARotatedKeyWorksUntilItsEnd: both keys open while programs are given the new one, then the new one alone.
 func TestARotatedKeyWorksUntilItsEnd(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	ahead := time.Duration(0)
-	h := newHub(t, func(s *settings) {
-		s.options = httpapi.Options{Clock: func() time.Time {
-			mu.Lock()
-			defer mu.Unlock()
-			return time.Now().Add(ahead)
-		}}
-	})
+	clock := fakeclock.At(time.Now())
+	h := newHub(t, func(s *settings) { s.options = httpapi.Options{Clock: clock.Now} })
 	admin := func(r request) response { t.Helper(); r.key = h.adminKey; return h.do(r) }
 	type made struct {
 		ID, Key, Name, OldKeyID string
@@ -58,9 +51,7 @@ func TestARotatedKeyWorksUntilItsEnd(t *testing.T) {
 		h.do(request{path: "/api/algo/session", key: key}).want(http.StatusOK)
 		h.do(request{path: "/api/algo/message", key: key, body: hello}).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
 	}
-	mu.Lock()
-	ahead = 10 * time.Minute
-	mu.Unlock()
+	clock.Advance(10 * time.Minute)
 	h.do(request{path: "/api/algo/session", key: old.Key}).refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")
 	h.do(request{path: "/api/algo/session", key: fresh.Key}).want(http.StatusOK)
 
@@ -74,15 +65,8 @@ func TestARotatedKeyWorksUntilItsEnd(t *testing.T) {
 // operator who revokes it revokes what came of it.
 func TestAKeyReplacesItself(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	ahead := time.Duration(0)
-	h := newHub(t, func(s *settings) {
-		s.options = httpapi.Options{Clock: func() time.Time {
-			mu.Lock()
-			defer mu.Unlock()
-			return time.Now().Add(ahead)
-		}}
-	})
+	clock := fakeclock.At(time.Now())
+	h := newHub(t, func(s *settings) { s.options = httpapi.Options{Clock: clock.Now} })
 	type made struct {
 		ID, Key, Name, OldKeyID, MadeBy string
 		Scopes                          []string
@@ -118,9 +102,7 @@ func TestAKeyReplacesItself(t *testing.T) {
 		h.do(request{path: "/api/algo/message", key: key, body: hello}).want(http.StatusAccepted)
 		h.do(request{path: "/api/algo/session", key: key}).refused(http.StatusForbidden, gateway.CodeScopeMissing, "")
 	}
-	mu.Lock()
-	ahead = 10 * time.Minute
-	mu.Unlock()
+	clock.Advance(10 * time.Minute)
 	rotate(first.Key, `{}`).refused(http.StatusUnauthorized, gateway.CodeUnauthorized, "")
 	h.do(request{path: "/api/algo/message", key: second.Key, body: hello}).want(http.StatusAccepted)
 
