@@ -100,6 +100,23 @@ func TestWhatPeopleWriteIsReceivedOnce(t *testing.T) {
 		if got := awaitInbound(t, w.API, 6); len(got) != 6 {
 			t.Errorf("%d messages were received", len(got))
 		}
+
+		// Who wrote it is left out under both names, and comes back under both. Who was entered under one is not written to under the other.
+		lid := answer.Chat
+		w.API.JSON(t, http.MethodPost, "/api/algo/bulk", object{"message": "news", "recipients": []object{{"to": lid}}}, http.StatusUnprocessableEntity, nil)
+		w.API.JSON(t, http.MethodDelete, "/api/algo/opt-outs/"+lid, nil, http.StatusNoContent, nil)
+		for from, to := range map[string]string{recipient: lid, lid: recipient} {
+			w.API.JSON(t, http.MethodGet, "/api/algo/opt-outs/"+from, nil, http.StatusNotFound, nil)
+			w.API.JSON(t, http.MethodPost, "/api/algo/opt-outs", object{"recipients": []string{from}}, http.StatusOK, nil)
+			b := postBulk(t, w.API, object{"message": "news", "recipients": []object{{"to": to}}})
+			if b = awaitBulk(t, w.API, b.ID, "its end", func(b bulkBody) bool { return b.FinishedAt != nil }); b.Counts["failed"] != 1 {
+				t.Errorf("a bulk to %s, who opted out as %s: %+v", to, from, b)
+			}
+			w.API.JSON(t, http.MethodDelete, "/api/algo/opt-outs/"+from, nil, http.StatusNoContent, nil)
+		}
+		if shown := w.Shown(recipient); len(shown) != 3 {
+			t.Errorf("the phone shows %+v", shown)
+		}
 	})
 }
 

@@ -36,6 +36,8 @@ func judge(e *gateway.SendError) (gateway.OutcomeKind, gateway.Failure) {
 		return retry(gateway.CodeStorage, "The hub's database failed during the send.")
 	case gateway.CauseNotOnWhatsApp:
 		return permanent(gateway.CodeNotOnWhatsApp, "The number is not on WhatsApp.", false)
+	case gateway.CauseOptedOut:
+		return permanent(gateway.CodeOptedOut, "The recipient wants no bulk messages.", false)
 	case gateway.CauseGroup:
 		return permanent(gateway.CodeGroupForbidden, "There is no such group, or the number is not a member.", false)
 	case gateway.CauseAck:

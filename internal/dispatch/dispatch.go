@@ -51,7 +51,7 @@ type Contacts interface {
 	NextRecipients(ctx context.Context, tenantKey int64, limit int) (recipients []string, messages int, err error)
 }
 
-// Paces knows how fast each tenant may send, what it sent lately, and whom it leaves alone.
+// Paces knows how fast each tenant may send, and what it sent lately.
 type Paces interface {
 	Pacing(ctx context.Context, tenantKey int64) (gateway.PacingChoice, error)
 	// SentTimes lists when the last messages after since were sent, oldest first, at most the newest limit.
@@ -60,8 +60,6 @@ type Paces interface {
 	FirstContactTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error)
 	// SentTimesTo is the same for one recipient, as Message.To names it.
 	SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error)
-	// OptedOut tells who of recipients, as gateway.OptOutName writes them, wants no bulk messages.
-	OptedOut(ctx context.Context, tenantKey int64, recipients []string) (map[string]bool, error)
 	// Bulk reads a bulk that was accepted. gateway.CodeNotFound.
 	Bulk(ctx context.Context, tenantKey int64, id string) (gateway.Bulk, error)
 }

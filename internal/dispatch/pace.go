@@ -173,8 +173,7 @@ func (d *Dispatcher) capsFirstContacts(tenantKey int64) bool {
 	return p.pacing.FirstContactsPerDay > 0
 }
 
-// keepBack judges a claimed message that is not to be sent, at least not now: its bulk was stopped while it was held, its recipient
-// opted out, or a cap is reached.
+// keepBack judges a claimed message that is not to be sent, at least not now: its bulk was stopped while it was held, or a cap is reached.
 func (d *Dispatcher) keepBack(ctx context.Context, m *gateway.Message, first bool) (gateway.Outcome, bool) {
 	kind, failure, until, err := d.ofBulk(ctx, m)
 	if err == nil && kind == "" {
@@ -221,12 +220,7 @@ func (d *Dispatcher) ofBulk(ctx context.Context, m *gateway.Message) (kind gatew
 		default:
 		}
 	}
-	name := gateway.OptOutName(m.To)
-	out, err := d.Paces.OptedOut(ctx, m.TenantKey, []string{name})
-	if out[name] {
-		kind, failure = permanent(gateway.CodeOptedOut, "The recipient wants no bulk messages.", false)
-	}
-	return kind, failure, until, err
+	return kind, failure, until, nil
 }
 
 // slot is when the next first contact may go out, a zero time when that is now. Each caller that must wait gets a time of its own: else

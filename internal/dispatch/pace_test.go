@@ -253,20 +253,21 @@ func TestQuietHoursLetOnlyHighPriorityPass(t *testing.T) {
 	}
 }
 
-func TestWhoOptedOutGetsNoBulkMessage(t *testing.T) {
+func TestWhoOptedOutCountsAsNoAttempt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	_, err := w.store.AddOptOuts(t.Context(), w.tenant.Key, []gateway.OptOut{{Recipient: alice, Source: gateway.OptOutByAPI, CreatedAt: w.Now()}})
-	must(t, err)
-	bulk := w.accept(alice+"@"+gateway.ServerUser, func(m *gateway.Message) { m.Priority, m.BulkID = gateway.PriorityBulk, "spring" })
-	if v := w.handle(bulk); v.Kind != gateway.VerdictDone || w.sends() != 0 {
-		t.Errorf("%+v after %d sends", v, w.sends())
+	w.choose(gateway.PacingChoice{Delay: of(time.Hour), RandomDelay: of(time.Duration(0))})
+	w.fail(gateway.SendError{Cause: gateway.CauseOptedOut})
+	bulk := w.accept(alice, func(m *gateway.Message) { m.Priority, m.BulkID = gateway.PriorityBulk, "spring" })
+	if v := w.handle(bulk); v.Kind != gateway.VerdictDone {
+		t.Errorf("%+v", v)
 	}
 	if got := w.stored(bulk); got.Status != gateway.StatusFailed || got.Error.Code != gateway.CodeOptedOut || got.Attempts != 0 {
 		t.Errorf("%s after %d attempts: %+v", got.Status, got.Attempts, got.Error)
 	}
-	single := w.accept(alice)
-	if v := w.handle(single); v.Kind != gateway.VerdictDone || w.stored(single).Status != gateway.StatusSent {
-		t.Errorf("a single message: %+v", v)
+	w.succeed()
+	next := w.accept(bob)
+	if v := w.handle(next); v.Kind != gateway.VerdictDone || w.stored(next).Status != gateway.StatusSent {
+		t.Errorf("the next one waits for the delay, although nothing was sent: %+v", v)
 	}
 }

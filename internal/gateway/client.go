@@ -86,6 +86,7 @@ const (
 	CauseAck           SendCause = "ack"           // the server answered the stanza with error Server
 	CauseIQ            SendCause = "iq"            // a query before the send was answered with error Server
 	CauseNotOnWhatsApp SendCause = "not_on_wa"     // the number has no account
+	CauseOptedOut      SendCause = "opted_out"     // it is of a bulk, and the recipient wants none; nothing was written
 	CauseNoCiphertext  SendCause = "no_ciphertext" // nothing was encrypted for the recipient's phone (I5)
 	CauseUpload        SendCause = "upload"        // the media servers answered Server, or did not
 	CauseMedia         SendCause = "media"         // the stored file cannot be read or is not what it should be

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -97,6 +98,17 @@ func (m *Inbound) From() string {
 		return number
 	}
 	return m.Sender
+}
+
+// Names are all that is known of who sent it, as OptOutName writes them, in an order that depends on them alone.
+func (m *Inbound) Names() (names []string) {
+	for _, jid := range []string{m.Sender, m.SenderAlt} {
+		if jid != "" {
+			names = append(names, OptOutName(jid))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Target is m as what another message refers to.

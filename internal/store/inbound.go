@@ -66,16 +66,25 @@ func (t *tx) inboundRefersTo(m *gateway.Inbound) (id string, err error) {
 }
 
 func (t *tx) changeOptOut(m *gateway.Inbound) error {
-	recipient := gateway.OptOutName(m.From())
-	switch m.OptOut {
-	case gateway.OptOutAdded:
-		_, err := t.exec(`INSERT INTO opt_outs (tenant_key, recipient, source, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-			m.TenantKey, recipient, gateway.OptOutByWord, micros(m.ReceivedAt))
-		return err
-	case gateway.OptOutEnded:
-		_, err := t.exec(`DELETE FROM opt_outs WHERE tenant_key = $1 AND recipient = $2`, m.TenantKey, recipient)
-		return err
-	case gateway.OptOutNone:
+	names := m.Names()
+	for i, name := range names {
+		var err error
+		switch m.OptOut {
+		case gateway.OptOutAdded: // what is there already learns the other name
+			other := ""
+			if len(names) == 2 {
+				other = names[1-i]
+			}
+			_, err = t.exec(`INSERT INTO opt_outs (tenant_key, recipient, other, source, created_at) VALUES ($1, $2, $3, $4, $5)
+				ON CONFLICT (tenant_key, recipient) DO UPDATE SET other = excluded.other WHERE excluded.other <> ''`,
+				m.TenantKey, name, other, gateway.OptOutByWord, micros(m.ReceivedAt))
+		case gateway.OptOutEnded:
+			_, err = t.removeOptOut(m.TenantKey, name)
+		case gateway.OptOutNone:
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -35,15 +35,21 @@ func (s *Store) AddOptOuts(ctx context.Context, tenantKey int64, list []gateway.
 	return added, err
 }
 
-// RemoveOptOut removes one. CodeNotFound.
+// RemoveOptOut removes one, and what a stop word of the same person entered under another name. CodeNotFound.
 func (s *Store) RemoveOptOut(ctx context.Context, tenantKey int64, recipient string) error {
 	return s.write(ctx, "remove an opt-out", func(t *tx) error {
-		n, err := t.exec(`DELETE FROM opt_outs WHERE tenant_key = $1 AND recipient = $2`, tenantKey, recipient)
-		if err == nil && n == 0 {
+		found, err := t.removeOptOut(tenantKey, recipient)
+		if err == nil && !found {
 			return noOptOut()
 		}
 		return err
 	})
+}
+
+func (t *tx) removeOptOut(tenantKey int64, recipient string) (found bool, err error) {
+	n, err := t.exec(`DELETE FROM opt_outs WHERE tenant_key = $1 AND recipient IN
+		($2, (SELECT o.other FROM opt_outs o WHERE o.tenant_key = $1 AND o.recipient = $2))`, tenantKey, recipient)
+	return n > 0, err
 }
 
 // OptOut reads one. CodeNotFound.

@@ -72,6 +72,9 @@ func (a *attempt) sendError(err error) *gateway.SendError {
 	case errors.Is(err, errNotOnWhatsApp):
 		e.Cause, e.OnWire = gateway.CauseNotOnWhatsApp, false
 
+	case errors.Is(err, errOptedOut):
+		e.Cause, e.OnWire = gateway.CauseOptedOut, false
+
 	case errors.Is(err, errUnreached):
 		// For a person nothing is lost: what may have gone out was for our own devices. Members of a group may hold the
 		// key of an earlier message.

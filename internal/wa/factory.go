@@ -38,6 +38,8 @@ type Database interface {
 	Upload(ctx context.Context, tenantKey int64, sha256, kind string, maxAge time.Duration) (*gateway.Upload, error)
 	// KeepUpload remembers that a tenant's file was uploaded now.
 	KeepUpload(ctx context.Context, tenantKey int64, u gateway.Upload) error
+	// OptedOut tells who of recipients, as gateway.OptOutName writes them, wants no bulk messages of a tenant.
+	OptedOut(ctx context.Context, tenantKey int64, recipients []string) (map[string]bool, error)
 	Writer() *sql.DB
 	Dialect() string
 }

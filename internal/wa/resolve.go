@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.mau.fi/whatsmeow/types"
 
@@ -27,6 +28,32 @@ func (r recipient) sent() gateway.Sent {
 		return gateway.Sent{RecipientJID: r.jid.String(), RecipientLID: convert.Bare(r.lid)}
 	}
 	return gateway.Sent{RecipientJID: r.pn.String(), RecipientLID: convert.Bare(r.lid)}
+}
+
+// names are all that is known of the recipient of m, as gateway.OptOutName writes them.
+func (r recipient) names(m *gateway.Message) (names []string) {
+	for _, name := range []string{m.To, m.RecipientLID, convert.Bare(r.jid), convert.Bare(r.pn), convert.Bare(r.lid)} {
+		if name = gateway.OptOutName(name); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// errOptedOut says that the recipient of a message of a bulk wants none.
+var errOptedOut = errors.New("the recipient wants no bulk messages")
+
+// wantsBulks returns errOptedOut when the recipient of m opted out, under whatever name: a person's number and LID are not known to be one's before WhatsApp
+// was asked, so that this cannot be looked up earlier.
+func (c *Client) wantsBulks(ctx context.Context, m *gateway.Message, to recipient) error {
+	out, err := c.opts.Database.OptedOut(ctx, c.tenantKey, to.names(m))
+	switch {
+	case err != nil:
+		return storeFailed("look up whether the recipient opted out", err)
+	case len(out) > 0:
+		return errOptedOut
+	}
+	return nil
 }
 
 // resolve finds out whom m goes to. A contact whose LID is known costs no query; a new number costs one, which tells

@@ -68,6 +68,11 @@ func (c *Client) send(ctx context.Context, m *gateway.Message, fence func(contex
 	if err != nil {
 		return gateway.Sent{}, err
 	}
+	if m.BulkID != "" {
+		if err := c.wantsBulks(ctx, m, to); err != nil {
+			return gateway.Sent{}, err
+		}
+	}
 	a.group = to.group()
 	var members []types.JID
 	if a.group {

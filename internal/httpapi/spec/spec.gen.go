@@ -812,7 +812,7 @@ type HubEvent struct {
 type HubEventList struct {
 	Data []HubEvent `json:"data"`
 
-	// Gap Events between after and the first of these are not kept any more.
+	// Gap Events between after and the first of these are not kept any more, or after is a place that a restored hub does not know.
 	Gap bool `json:"gap"`
 
 	// NextCursor To be given as after, also when there is nothing yet.
@@ -1148,7 +1148,7 @@ type NumbersRequest struct {
 type OptOut struct {
 	CreatedAt time.Time `json:"createdAt"`
 
-	// Recipient E.164 digits, or a JID without a number.
+	// Recipient E.164 digits, or a JID that is no number.
 	Recipient string `json:"recipient"`
 
 	// Source How it came to be known.

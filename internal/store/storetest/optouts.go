@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -49,6 +50,51 @@ func testOptOuts(t *testing.T, open Opener) {
 	if o, err := w.OptOut(ctx, key, "4915550000003"); err != nil || o != first[0] {
 		t.Errorf("%+v, %v", o, err)
 	}
+
+	// A stop word enters both names of a person, also where one was there; who is taken off under either is off.
+	stops := func(n int, text, alt string) {
+		t.Helper()
+		m := w.inbound(n, text)
+		m.SenderAlt = alt
+		must(t, w.ReceiveInbound(ctx, m))
+	}
+	const lid, number = "77@lid", "4915550000007"
+	both := func() string {
+		t.Helper()
+		out, err := w.OptedOut(ctx, key, []string{lid, number})
+		must(t, err)
+		return fmt.Sprint(out)
+	}
+	const neither, one, all = "map[]", "map[4915550000007:true]", "map[4915550000007:true 77@lid:true]"
+	_, err = w.AddOptOuts(ctx, key, optOuts(number))
+	must(t, err)
+	stops(1, "start", "") // of somebody whose number is not known
+	if got := both(); got != one {
+		t.Errorf("a stranger's start word: %s", got)
+	}
+	for i, off := range []string{lid, number} {
+		stops(10*i+2, "stop", number+"@s.whatsapp.net")
+		stops(10*i+3, "stop", "") // and learns nothing worse
+		if got := both(); got != all {
+			t.Errorf("a stop word: %s", got)
+		}
+		must(t, w.RemoveOptOut(ctx, key, off))
+		if got := both(); got != neither {
+			t.Errorf("%s was taken off: %s", off, got)
+		}
+	}
+	stops(30, "stop", number+"@s.whatsapp.net")
+	stops(31, "start", "")
+	if got := both(); got != neither {
+		t.Errorf("a start word: %s", got)
+	}
+	_, err = w.AddOptOuts(ctx, key, optOuts(number, lid)) // which nobody said is one
+	must(t, err)
+	must(t, w.RemoveOptOut(ctx, key, lid))
+	if got := both(); got != one {
+		t.Errorf("the LID was taken off: %s", got)
+	}
+
 	must(t, w.DeleteTenant(ctx, "algo"))
 	if page, err = w.OptOuts(ctx, key, "", 10); err != nil || len(page) != 0 {
 		t.Errorf("after the tenant is gone: %v, %v", page, err)
