@@ -2,6 +2,8 @@ package app_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -52,15 +54,22 @@ func TestRestoredBackupGoesOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			phones, dir := testkit.StartSimulator(t), t.TempDir()
+			phones, dir, hook := testkit.StartSimulator(t), t.TempDir(), newTold(t)
 			environ := func(url, media string) []string {
-				return append(phones.WhatsApp(), "DATABASE_URL="+url, "BLOB_URL=file://"+media, "ADMIN_API_KEY="+testkit.AdminKey, "BOOTSTRAP_TENANT=algo")
+				key := ""
+				if strings.HasPrefix(url, "postgres") { // beside SQLite it is a file
+					key = testkit.MasterKey
+				}
+				return append(phones.WhatsApp(), "MASTER_KEY="+key, "DATABASE_URL="+url, "BLOB_URL=file://"+media, "ADMIN_API_KEY="+testkit.AdminKey, "BOOTSTRAP_TENANT=algo", "EGRESS_ALLOW_PRIVATE=true")
 			}
 			url, media := database.url(t, filepath.Join(dir, "hub")), filepath.Join(dir, "hub", "media")
 			hub := testkit.Run(t, nil, environ(url, media)...)
 			admin := testkit.NewClient(testkit.AdminKey, "http://"+hub.Listening("requests"))
 			phones.Scan(admin.PairingCode(t, "algo"), testkit.OwnNumber)
 			admin.AwaitSession(t, "algo", "online")
+			reader := newReader(admin)
+			reader.read(t)
+			admin.JSON(t, http.MethodPost, "/api/algo/webhooks", object{"url": hook.URL, "events": []string{"*"}}, http.StatusCreated, nil)
 
 			before := admin.Send(t, "algo", recipient, "before the backup")
 			admin.AwaitStatus(t, "algo", before.ID, "read")
@@ -76,10 +85,12 @@ func TestRestoredBackupGoesOn(t *testing.T) {
 			admin.AwaitStatus(t, "algo", file.ID, "read")
 			lost := admin.Send(t, "algo", recipient, "after the backup")
 			admin.AwaitStatus(t, "algo", lost.ID, "read")
+			reader.await(t, lost.ID)
 			hub.Kill()
 
 			hub = testkit.Run(t, nil, environ(copiedURL, filepath.Join(copied, "media"))...)
 			admin = testkit.NewClient(testkit.AdminKey, "http://"+hub.Listening("requests"))
+			reader.Client = admin
 			admin.AwaitSession(t, "algo", "online")
 			admin.JSON(t, http.MethodGet, "/api/algo/messages/"+lost.ID, nil, http.StatusNotFound, nil)
 			for _, m := range []testkit.Message{before, waiting, file} {
@@ -98,8 +109,71 @@ func TestRestoredBackupGoesOn(t *testing.T) {
 			if strings.Join(shown, "; ") != strings.Join(want, "; ") {
 				t.Errorf("the phone shows %q, want %q", shown, want)
 			}
+
+			// Who reads the events goes on with the place that the old hub gave, and misses none that the new one tells of; an id is that of one event.
+			whole := newReader(admin)
+			whole.await(t, after.ID)
+			reader.await(t, after.ID)
+			for id, event := range whole.events {
+				if reader.events[id] != event {
+					t.Errorf("of %s the reader knows %q", event, reader.events[id])
+				}
+			}
+			hook.await(t, after.ID)
 		})
 	}
+}
+
+// reader is a customer's software that pulls algo's events.
+type reader struct {
+	*testkit.Client
+	cursor string
+	events map[string]string // as they were told, by id
+	seen   map[string]bool   // messages that it was told were read
+}
+
+func newReader(api *testkit.Client) *reader {
+	return &reader{Client: api, events: map[string]string{}, seen: map[string]bool{}}
+}
+
+// read reads what is new.
+func (r *reader) read(t *testing.T) {
+	t.Helper()
+	for {
+		var page struct {
+			Data       []json.RawMessage
+			NextCursor string
+		}
+		r.JSON(t, http.MethodGet, "/api/algo/events?after="+r.cursor, nil, http.StatusOK, &page)
+		for _, body := range page.Data {
+			var event struct {
+				ID, Type string
+				Data     struct{ MessageID string }
+			}
+			if err := json.Unmarshal(body, &event); err != nil {
+				t.Fatal(err)
+			}
+			if before, again := r.events[event.ID]; again && before != string(body) {
+				t.Errorf("%s was %s and is %s", event.ID, before, body)
+			}
+			r.events[event.ID] = string(body)
+			if event.Type == "message.read" {
+				r.seen[event.Data.MessageID] = true
+			}
+		}
+		if r.cursor = page.NextCursor; len(page.Data) == 0 {
+			return
+		}
+	}
+}
+
+// await reads until it is told that a message was read.
+func (r *reader) await(t *testing.T, messageID string) {
+	t.Helper()
+	testkit.Eventually(t, 2*time.Minute, func() (bool, string) {
+		r.read(t)
+		return r.seen[messageID], fmt.Sprintf("of %d events none tells that %s was read", len(r.events), messageID)
+	})
 }
 
 // run runs a program to its end.

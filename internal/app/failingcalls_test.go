@@ -101,7 +101,7 @@ func elsewhere() map[string]string {
 	)
 	return map[string]string{
 		"Ping": reads, "Tenants": reads, "Keys": reads, "Messages": reads, "MessagesByID": reads, "Events": reads, "Depth": reads,
-		"Statuses": reads, "Workers": reads, "OptOut": reads, "OptOuts": reads, "Ahead": reads, "Stats": reads, "Notices": reads, "OldestNotice": reads, "Listen": administers, "Inbound": reads, "Inbounds": reads, "ReceiveInbound": receives,
+		"Statuses": reads, "Workers": reads, "OptOut": reads, "OptOuts": reads, "Ahead": reads, "Stats": reads, "Notices": reads, "NoticesFrom": reads, "Listen": administers, "Inbound": reads, "Inbounds": reads, "ReceiveInbound": receives,
 		"CreateTenant": administers, "CreateKey": administers, "RevokeKey": administers, "RotateKey": administers, "UpdateLimits": administers, "KeepFetched": fetches, "FetchedFor": fetches, "AddCommand": administers, "TakeCommands": administers,
 		"AddOptOuts": administers, "RemoveOptOut": administers, "LastSeq": purges, "UpdateWaiting": purges, "Backlog": pairs,
 		"SetQueue": administers, "UpdateSettings": administers, "CancelQueued": purges,

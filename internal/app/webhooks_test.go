@@ -59,6 +59,16 @@ func (r *told) count() int {
 	return len(r.bodies)
 }
 
+// await waits until it was told that a message was read.
+func (r *told) await(t *testing.T, messageID string) {
+	t.Helper()
+	testkit.Eventually(t, 2*time.Minute, func() (bool, string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return slices.Contains(r.kinds[messageID], "message.read"), fmt.Sprintf("of %s was told %v", messageID, r.kinds[messageID])
+	})
+}
+
 // TestAKillAmongDeliveriesLosesNoEvent kills the hub with SIGKILL while it sends and tells of it: whatever has happened to a message was told, in its
 // order, and each event under one id with one body.
 func TestAKillAmongDeliveriesLosesNoEvent(t *testing.T) {

@@ -23,8 +23,8 @@ type Notices interface {
 	Listen(ctx context.Context, tenantKey int64) (last int64, err error)
 	// Notices reads those behind a place, oldest first, that one of filters names; none of them name all.
 	Notices(ctx context.Context, tenantKey, after int64, filters []string, limit int) ([]gateway.Notice, error)
-	// OldestNotice is the place of the first that is kept; 0: none is.
-	OldestNotice(ctx context.Context, tenantKey int64) (pos int64, err error)
+	// NoticesFrom is the place behind which all are kept.
+	NoticesFrom(ctx context.Context, tenantKey int64) (pos int64, err error)
 }
 
 // ListEvents answers with a page of what has happened, or streams what does.
@@ -61,7 +61,8 @@ func (s *Server) ListEvents(c echo.Context, _ string, p spec.ListEventsParams) e
 		}
 		return s.streamEvents(c, tenant, after, last, filters)
 	}
-	next, err := s.lookForEvents(ctx, tenant, after, last, filters, limit)
+	begin, ahead := beginning(after, last)
+	next, err := s.lookForEvents(ctx, tenant, begin, last, filters, limit)
 	if err != nil {
 		return err
 	}
@@ -76,10 +77,20 @@ func (s *Server) ListEvents(c echo.Context, _ string, p spec.ListEventsParams) e
 	if n := len(next.found); cursor == "" && n == 0 || next.pos != after && (n == 0 || next.pos > next.found[n-1].Pos) {
 		page.NextCursor = gateway.NoticeID(next.pos)
 	}
-	if page.Gap, err = s.eventsAreGone(ctx, tenant, after, next); err != nil {
+	if page.Gap, err = s.eventsAreGone(ctx, tenant, begin, next); err != nil {
 		return err
 	}
+	page.Gap = page.Gap || ahead
 	return sendJSON(c, page)
+}
+
+// beginning is where a reader goes on that has come to the place after: there, or, when the stream has not come so far, with the oldest that is kept. Then
+// the database is a restored one, and has forgotten what the reader has seen last.
+func beginning(after, last int64) (begin int64, ahead bool) {
+	if after > last {
+		return 0, true
+	}
+	return after, false
 }
 
 // newEvents are the events behind a place that somebody wants.
@@ -112,14 +123,14 @@ func (s *Server) lookForEvents(ctx context.Context, tenantKey, after, last int64
 // eventsAreGone tells whether events that follow a place were removed before they were asked for. It is asked after next was read from there, so that none
 // that is removed meanwhile is missed silently.
 func (s *Server) eventsAreGone(ctx context.Context, tenantKey, after int64, next newEvents) (bool, error) {
-	if after == 0 || next.pos == after || len(next.found) > 0 && next.found[0].Pos == after+1 {
+	if after == 0 || next.pos == after {
 		return false, nil
 	}
-	oldest, err := s.store.OldestNotice(ctx, tenantKey)
+	from, err := s.store.NoticesFrom(ctx, tenantKey)
 	if err != nil {
 		return false, wrap(err, "look for the oldest event")
 	}
-	return oldest == 0 || oldest > after+1, nil
+	return after < from, nil
 }
 
 func eventParams(p spec.ListEventsParams) (limit int, filters []string, err error) {
@@ -150,6 +161,13 @@ func (s *Server) streamEvents(c echo.Context, tenantKey, after, last int64, filt
 	}
 	defer out.end()
 	ctx := c.Request().Context()
+	gap := func(after int64) error { return out.event("gap", map[string]string{"after": gateway.NoticeID(after)}) }
+	if begin, ahead := beginning(after, last); ahead {
+		if err := gap(after); err != nil {
+			return err
+		}
+		after = begin
+	}
 	if after == last {
 		if err := out.send("id: " + gateway.NoticeID(after) + "\n\n"); err != nil {
 			return err
@@ -166,7 +184,7 @@ func (s *Server) streamEvents(c echo.Context, tenantKey, after, last int64, filt
 				return s.endOfStream(ctx, err)
 			}
 			if gone {
-				if err := out.event("gap", map[string]string{"after": gateway.NoticeID(after)}); err != nil {
+				if err := gap(after); err != nil {
 					return err
 				}
 			}
@@ -196,6 +214,9 @@ func (s *Server) streamEvents(c echo.Context, tenantKey, after, last int64, filt
 		}
 		if last, err = s.store.Listen(ctx, tenantKey); err != nil {
 			return s.endOfStream(ctx, err)
+		}
+		if _, ahead := beginning(after, last); ahead {
+			return nil // the database was restored meanwhile: the reader comes again, and is told
 		}
 	}
 }

@@ -251,6 +251,47 @@ func TestRareEventsAreFoundWithoutReadingTheOthersAgain(t *testing.T) {
 	}
 }
 
+// TestAReaderAheadOfTheStreamIsTold, as one is when the database was restored: it gets what is kept, by pulling and by streaming.
+func TestAReaderAheadOfTheStreamIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	pull := func(after string) (page spec.HubEventList) {
+		t.Helper()
+		h.do(request{path: "/api/algo/events?types=message.sent&after=" + after}).want(http.StatusOK).decode(&page)
+		return page
+	}
+	start := pull("").NextCursor
+	h.happens("kept")
+	kept := pull(start)
+	if len(kept.Data) != 1 || kept.Gap {
+		t.Fatalf("pulled %+v", kept)
+	}
+	lost := gateway.NoticeID(time.Now().Add(time.Hour).UnixMicro())
+	told := pull(lost)
+	if !told.Gap || len(told.Data) != 1 || told.Data[0].Id != kept.Data[0].Id || told.NextCursor != kept.NextCursor {
+		t.Errorf("ahead of the stream: %+v, want %+v and a gap", told, kept)
+	}
+	h.happens("new")
+	if next := pull(told.NextCursor); next.Gap || len(next.Data) != 1 {
+		t.Errorf("it goes on with %+v", next)
+	}
+
+	stream := h.do(request{path: "/api/algo/events?types=message.sent", header: map[string]string{"Accept": "text/event-stream", "Last-Event-ID": lost}, keepRaw: true})
+	var kinds []string
+	for lines := bufio.NewScanner(stream.raw); len(kinds) < 3 && lines.Scan(); {
+		if kind, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			kinds = append(kinds, kind)
+		}
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && len(kinds) == 1 && !strings.Contains(data, lost[:20]) {
+			t.Errorf("the gap is told as %s", data)
+		}
+	}
+	must(t, stream.raw.Close())
+	if got := strings.Join(kinds, " "); got != "gap message.sent message.sent" {
+		t.Errorf("the stream begins with %s", got)
+	}
+}
+
 // TestAddressesOfWebhooksAreShownWholeToWhoManagesThem: others see no token in a path or a query, nor before the host.
 func TestAddressesOfWebhooksAreShownWholeToWhoManagesThem(t *testing.T) {
 	t.Parallel()

@@ -55,7 +55,6 @@ func (t *tx) listen(tenantKey int64) error {
 	if err != nil {
 		return err
 	}
-	// The first place is a time, so that a stream that was ended and begins anew goes on behind the places that its readers know.
 	_, err = t.exec(t.s.d.sql(`INSERT INTO event_streams (tenant_key, since, heard_at, last_pos) VALUES ($1, {now}, {now}, {now})
 		ON CONFLICT (tenant_key) DO UPDATE SET heard_at = excluded.heard_at`), tenantKey)
 	return err
@@ -104,8 +103,7 @@ func (s *Store) SettleEvents(ctx context.Context, tenantKey int64) (more bool, e
 func (s *Store) settleEvents(ctx context.Context, tenantKey int64, counts map[string]gateway.BulkCounts) (more bool, uncounted []string, err error) {
 	err = s.write(ctx, "settle events", func(t *tx) error {
 		more, uncounted = false, nil
-		var last int64 // locked: places are given one after the other
-		err := t.row(s.d.sql(`SELECT last_pos FROM event_streams WHERE tenant_key = $1 {lock}`), tenantKey).Scan(&last)
+		last, err := t.lastPlace(tenantKey)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -149,6 +147,14 @@ func (s *Store) settleEvents(ctx context.Context, tenantKey int64, counts map[st
 		return err
 	})
 	return more, uncounted, err
+}
+
+// lastPlace locks the stream of a tenant, whose places are given one after the other, and returns the place behind which the next is given: the last one, or
+// by now the time. So a database that was restored gives none that readers have seen. sql.ErrNoRows: there is no stream.
+func (t *tx) lastPlace(tenantKey int64) (last int64, err error) {
+	var now int64
+	err = t.row(t.s.d.sql(`SELECT last_pos, {now} FROM event_streams WHERE tenant_key = $1 {lock}`), tenantKey).Scan(&last, &now)
+	return max(last, now), err
 }
 
 func (t *tx) storeNotices(list []gateway.Notice) error {
@@ -260,10 +266,10 @@ func (s *Store) Notices(ctx context.Context, tenantKey, after int64, filters []s
 	return list, nil
 }
 
-// OldestNotice is the place of the first event of a tenant that is kept; 0: none is.
-func (s *Store) OldestNotice(ctx context.Context, tenantKey int64) (pos int64, err error) {
-	err = s.readRow(ctx, `SELECT COALESCE(MIN(pos), 0) FROM events WHERE tenant_key = $1`, tenantKey).Scan(&pos)
-	if err != nil {
+// NoticesFrom is the place behind which every event of a tenant is kept: nothing was removed that has a later one. 0: there is no stream.
+func (s *Store) NoticesFrom(ctx context.Context, tenantKey int64) (pos int64, err error) {
+	err = s.readRow(ctx, `SELECT CASE WHEN since > forgotten_pos THEN since ELSE forgotten_pos END FROM event_streams WHERE tenant_key = $1`, tenantKey).Scan(&pos)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, s.wrap("look for the oldest event", err)
 	}
 	return pos, nil

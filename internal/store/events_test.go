@@ -36,7 +36,7 @@ func TestEventsOfLateCommitsAreNotPassedOver(t *testing.T) {
 		fine(err)
 		list, err := s.Notices(ctx, tenant.Key, after, nil, 10)
 		fine(err)
-		if len(list) != 1 || list[0].Kind != want || after > 0 && list[0].Pos != after+1 {
+		if len(list) != 1 || list[0].Kind != want || list[0].Pos <= after {
 			t.Fatalf("behind %d there is %+v", after, list)
 		}
 		return list[0].Pos

@@ -86,6 +86,11 @@ func (s *Store) ForgetEventsOf(ctx context.Context, key int64, before time.Time,
 				return err
 			}
 		}
+		if _, err := t.exec(`UPDATE event_streams SET forgotten_pos = COALESCE((SELECT MAX(gone.pos) FROM
+				(SELECT e.pos FROM events e WHERE e.tenant_key = $1 AND e.at < $2 ORDER BY e.at, e.pos LIMIT $3) gone
+				WHERE gone.pos > forgotten_pos), forgotten_pos) WHERE tenant_key = $1`, key, micros(before), limit); err != nil {
+			return err
+		}
 		if err := remove(`DELETE FROM events WHERE tenant_key = $1 AND pos IN (SELECT pos FROM events WHERE tenant_key = $1 AND at < $2 ORDER BY at, pos LIMIT $3)`,
 			key, micros(before), limit); err != nil {
 			return err

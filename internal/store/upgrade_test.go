@@ -222,7 +222,7 @@ func (o old) check(t *testing.T, s *store.Store) {
 	}
 	notices, err := s.Notices(ctx, 1, 0, nil, 10)
 	fine(err)
-	if (len(notices) == 1 && notices[0].Pos == 42 && notices[0].Kind == "message.sent") != o.has(21) {
+	if (len(notices) == 1 && notices[0].Pos > 42 && notices[0].Kind == "message.sent") != o.has(21) {
 		t.Errorf("what has happened is %+v", notices)
 	}
 	hooks, err := s.Webhooks(ctx, 1)

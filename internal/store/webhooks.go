@@ -215,8 +215,7 @@ func (t *tx) purgeWebhook(tenantKey int64) (found bool, err error) {
 // TestWebhook appends an event of kind gateway.EventTest to the stream and has this webhook alone be told of it. CodeNotFound.
 func (s *Store) TestWebhook(ctx context.Context, tenantKey int64, id string, at time.Time) (n gateway.Notice, err error) {
 	err = s.write(ctx, "test a webhook", func(t *tx) error {
-		var last int64
-		err := t.row(s.d.sql(`SELECT last_pos FROM event_streams WHERE tenant_key = $1 {lock}`), tenantKey).Scan(&last)
+		last, err := t.lastPlace(tenantKey)
 		if errors.Is(err, sql.ErrNoRows) {
 			return noWebhook()
 		}

@@ -60,6 +60,7 @@ func Run(t *testing.T, open Opener) {
 		{"WebSessionsEndWithTheirKey", testWebSessions},
 		{"EventsAreToldToWhoListens", testEvents},
 		{"EventsComeInOrderAndByKind", testEventOrder},
+		{"PlacesOfEventsAreTimes", testPlaces},
 		{"RestrictionsAreTold", testRestrictionEvents},
 		{"EventsOfBulksCountTheirMessages", testBulkEvents},
 		{"WebhooksAreToldInOrder", testWebhooks},
