@@ -7,10 +7,10 @@ import (
 	"runtime/metrics"
 )
 
-// headroom is how much an API may allocate between two collections, however little it keeps. Each request leaves some ten kilobytes behind
-// and next to nothing stays, so that with Go's own rule, as much again as is kept, the heap of a few megabytes would be collected
-// dozens of times a second under load. What keeps more than this is collected by Go's rule.
-const headroom = 32 << 20
+// headroom is how much a process may allocate between two collections, however little it keeps. Each request leaves some ten kilobytes behind,
+// each send two hundred, and next to nothing stays, so that with Go's own rule, as much again as is kept, the heap of a few megabytes would be
+// collected dozens of times a second under load. What keeps more than this is collected by Go's rule.
+const headroom = 64 << 20
 
 // leastPercent and mostPercent bound what is set: Go's own rule, and a heap that is all but empty.
 const leastPercent, mostPercent = 100, 1600

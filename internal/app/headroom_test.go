@@ -9,7 +9,7 @@ import (
 
 func TestHeadroomShrinksWithWhatIsKept(t *testing.T) {
 	t.Parallel()
-	for live, want := range map[uint64]int{0: 1600, 1 << 20: 1600, 4 << 20: 800, 8 << 20: 400, 32 << 20: 100, 1 << 30: 100} {
+	for live, want := range map[uint64]int{0: 1600, 1 << 20: 1600, 4 << 20: 1600, 8 << 20: 800, 16 << 20: 400, 64 << 20: 100, 1 << 30: 100} {
 		if got := percentFor(live); got != want {
 			t.Errorf("with %d MiB the collector may let %d %% gather, want %d", live>>20, got, want)
 		}

@@ -131,9 +131,7 @@ func (p Program) serve(ctx context.Context, process config.Process, greet func(c
 	}
 	log := p.logger(cfg)
 	prepareProcess(log)
-	if process == config.ProcessAPI {
-		keepHeadroom()
-	}
+	keepHeadroom()
 	hub, err := Start(ctx, process, cfg, Options{Log: log, Stdout: p.Stdout, Stderr: p.Stderr})
 	if err != nil {
 		return p.refuse("%v", err)

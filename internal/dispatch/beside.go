@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/loop"
 )
 
 // This file records that a message was sent while the next one of its tenant is on its way: the disk is waited for beside a send instead of between
@@ -38,7 +39,9 @@ func (d *Dispatcher) settleBeside(ctx context.Context, fence gateway.Fence, m *g
 	d.recording[fence.TenantKey] = done
 	d.mu.Unlock()
 	d.floor.stay()
-	d.behind.Go(func() {
+	d.behind.Add(1)
+	loop.Go(func() {
+		defer d.behind.Done()
 		defer d.recorded(fence.TenantKey, done)
 		defer d.floor.leave()
 		defer func() {

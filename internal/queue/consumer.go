@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/loop"
 )
 
 // Paces of asynq's servers.
@@ -215,7 +216,7 @@ func (c *consumer) process(task *asynq.Task) (verdict gateway.Verdict, err error
 		c.log.Error("dropped a ticket that cannot be read", "error", err)
 		return verdict, nil
 	}
-	verdict = c.call(ticket)
+	loop.Do(func() { verdict = c.call(ticket) }) // asynq begins a goroutine for each task
 	switch verdict.Kind {
 	case gateway.VerdictAgain:
 		if err := c.again(c.life, ticket); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -31,6 +32,7 @@ type dialect struct {
 	take  string // {take}: behind a SELECT of leases that are about to be taken, without those that somebody else has locked
 	skip  string // {skip}: behind a SELECT of rows that are about to change, without those that somebody else has locked
 
+	filled       *sync.Map                 // the texts of statements, by what sql made them of
 	placeholders func(query string) string // rewrites $1, $2 ... into what the driver likes best
 	text         func(string) any          // how a column takes text of a user's, which may hold any character
 
@@ -40,9 +42,14 @@ type dialect struct {
 	refused     func(error) bool // the database cannot store this text
 }
 
-// sql fills in what the dialect says differently.
+// sql fills in what the dialect says differently, once for each text: they are those of statements, see there.
 func (d dialect) sql(query string) string {
-	return strings.NewReplacer("{now}", d.now, "{lock}", d.lock, "{share}", d.share, "{fence}", d.fence, "{take}", d.take, "{skip}", d.skip).Replace(query)
+	if filled, ok := d.filled.Load(query); ok {
+		return filled.(string) //nolint:forcetypeassert // nothing else is stored
+	}
+	filled := strings.NewReplacer("{now}", d.now, "{lock}", d.lock, "{share}", d.share, "{fence}", d.fence, "{take}", d.take, "{skip}", d.skip).Replace(query)
+	d.filled.Store(query, filled)
+	return filled
 }
 
 // preparesItself tells of a driver that keeps the prepared form of each statement per connection.

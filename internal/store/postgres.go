@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,6 +38,7 @@ func postgresDialect() dialect {
 		take:  "FOR UPDATE SKIP LOCKED",
 		skip:  "FOR NO KEY UPDATE SKIP LOCKED",
 
+		filled:       &sync.Map{},
 		placeholders: func(query string) string { return query },
 		text:         func(s string) any { return []byte(s) }, // TEXT takes no U+0000
 

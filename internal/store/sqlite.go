@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -22,6 +23,7 @@ func sqliteDialect() dialect {
 		goose:        goose.DialectSQLite3,
 		writers:      1,
 		now:          "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+		filled:       &sync.Map{},
 		placeholders: positional,
 		text:         func(s string) any { return s },
 		conflict:     never,

@@ -10,6 +10,7 @@ import (
 	"go.mau.fi/whatsmeow/types/events"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/loop"
 	"github.com/wapro/hub/internal/wa/convert"
 )
 
@@ -23,8 +24,16 @@ const streamErrorGrace = 3 * time.Second
 const deleteTimeout = 10 * time.Second
 
 // handle takes every event of whatsmeow's. False keeps what caused it unacknowledged, so that WhatsApp delivers it again.
-// A panic is contained here: whatsmeow would contain it too, and acknowledge.
 func (c *Client) handle(event any) (handled bool) {
+	if _, frequent := event.(*events.Receipt); frequent { // whatsmeow begins a goroutine for each
+		loop.Do(func() { handled = c.take(event) })
+		return handled
+	}
+	return c.take(event)
+}
+
+// take is handle. A panic is contained here: whatsmeow would contain it too, and acknowledge.
+func (c *Client) take(event any) (handled bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("panic while handling an event", "event", fmt.Sprintf("%T", event), "panic", p, "stack", string(debug.Stack()))
