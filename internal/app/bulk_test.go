@@ -244,3 +244,51 @@ func TestBulkOutlivesAWipedRedis(t *testing.T) {
 		}
 	}
 }
+
+// strangers is a bulk to n people of whom a cap lets one be written to: it returns when the others are held.
+func strangers(t *testing.T, w *testkit.World, n int) bulkBody {
+	t.Helper()
+	w.API.JSON(t, http.MethodPatch, "/api/algo/settings", map[string]any{"pacing": map[string]any{"firstContactsPerDay": 1}}, http.StatusOK, nil)
+	made := postBulk(t, w.API, greetings(n))
+	awaitBulk(t, w.API, made.ID, "all but one to be held", func(b bulkBody) bool {
+		return b.Counts["read"] == 1 && b.Counts["sending"] == n-1 && len(heldOf(t, w, b.ID)) == n-1
+	})
+	return made
+}
+
+// heldOf lists the messages of a bulk that are held.
+func heldOf(t *testing.T, w *testkit.World, id string) (held []testkit.Message) {
+	t.Helper()
+	var list struct{ Data []testkit.Message }
+	w.API.JSON(t, http.MethodGet, "/api/algo/messages?limit=200&bulkId="+id, nil, http.StatusOK, &list)
+	for _, m := range list.Data {
+		if m.Phase == "held" {
+			held = append(held, m)
+		}
+	}
+	return held
+}
+
+// TestACanceledBulkEndsWithWhatACapHolds, and does not wait for the day on which the cap would have room for it.
+func TestACanceledBulkEndsWithWhatACapHolds(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		const n = 12
+		id := strangers(t, w, n).ID
+		steerBulk(t, w.API, id, "cancel")
+		end := awaitBulk(t, w.API, id, "its end", func(b bulkBody) bool { return b.FinishedAt != nil })
+		if end.Status != "canceled" || end.Counts["read"] != 1 || end.Counts["failed"] != n-1 {
+			t.Errorf("it ended with %+v", end)
+		}
+		w.API.JSON(t, http.MethodPatch, "/api/algo/settings", map[string]any{"pacing": map[string]any{"firstContactsPerDay": 0}}, http.StatusOK, nil)
+		next := w.API.Send(t, "algo", recipient, "after it")
+		w.API.AwaitStatus(t, "algo", next.ID, "read")
+		shown := 0
+		for i := range n {
+			shown += len(w.Shown(bulkNumber(i)))
+		}
+		if shown != 1 {
+			t.Errorf("%d of its messages are shown, want the one that went out", shown)
+		}
+	})
+}

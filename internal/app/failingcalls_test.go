@@ -104,7 +104,7 @@ func elsewhere() map[string]string {
 		"Statuses": reads, "Workers": reads, "OptOut": reads, "OptOuts": reads, "Ahead": reads, "Stats": reads, "Notices": reads, "NoticesFrom": reads, "Listen": administers, "Inbound": reads, "Inbounds": reads, "ReceiveInbound": receives,
 		"CreateTenant": administers, "CreateKey": administers, "RevokeKey": administers, "RotateKey": administers, "UpdateLimits": administers, "KeepFetched": fetches, "FetchedFor": fetches, "AddCommand": administers, "TakeCommands": administers,
 		"AddOptOuts": administers, "RemoveOptOut": administers, "LastSeq": purges, "UpdateWaiting": purges, "Backlog": pairs,
-		"SetQueue": administers, "UpdateSettings": administers, "CancelQueued": purges,
+		"SetQueue": administers, "UpdateSettings": administers, "CancelQueued": purges, "CancelBegun": purges,
 		"SentTimes": caps, "SentTimesTo": caps, "FirstContactTimes": caps, "Bulk": caps,
 		"NextRecipients": ahead,
 		"Reconsider":     frees,

@@ -89,6 +89,17 @@ func (d meteredDatabase) CancelQueued(ctx context.Context, tenantKey int64, bulk
 	return n, err
 }
 
+// CancelBegun implements ledger.Store.
+func (d meteredDatabase) CancelBegun(ctx context.Context, tenantKey int64, bulkID string, limit int, apply applyFunc) ([]gateway.Message, error) {
+	changed, err := d.Database.CancelBegun(ctx, tenantKey, bulkID, limit, apply)
+	if err == nil {
+		for i := range changed {
+			d.metrics.Moved(changed[i].Status, 1)
+		}
+	}
+	return changed, err
+}
+
 // Release implements ledger.Store.
 func (d meteredDatabase) Release(ctx context.Context, now time.Time, limit int, apply func(*gateway.Message) []gateway.Event) ([]gateway.Ticket, error) {
 	tickets, err := d.Database.Release(ctx, now, limit, apply)

@@ -37,14 +37,14 @@ type Store interface {
 	OptedOut(ctx context.Context, tenantKey int64, recipients []string) (map[string]bool, error)
 
 	OpenBulks(ctx context.Context, tenantKey int64) ([]gateway.Bulk, error)
-	Postponed(ctx context.Context, tenantKey int64, lane gateway.Priority, limit int) (int, error)
+	Held(ctx context.Context, tenantKey int64, id string, limit int) (int, error) // messages of a bulk that are held or back off, up to limit
 	ReleaseBulk(ctx context.Context, tenantKey int64, id string, limit, window int) (tickets []gateway.Ticket, more bool, err error)
 	SettleBulk(ctx context.Context, tenantKey int64, id string) (settled bool, err error)
 }
 
 // Ledger ends messages.
 type Ledger interface {
-	// CancelBulk ends up to limit messages of a canceled bulk that nobody has claimed, and returns how many it ended.
+	// CancelBulk ends up to limit messages of a canceled bulk that no worker has in hand, and returns how many it ended.
 	CancelBulk(ctx context.Context, tenantKey int64, bulkID string, limit int) (int, error)
 }
 
@@ -169,7 +169,7 @@ func (s *Service) Resume(ctx context.Context, tenantKey int64, id string) (gatew
 	return s.steer(ctx, tenantKey, id, (*gateway.Bulk).Resume)
 }
 
-// Cancel ends what was not claimed of a bulk, in small steps; what is left of that after some seconds the relay does.
+// Cancel ends what no worker has in hand of a bulk, in small steps; what is left of that after some seconds the relay does.
 // Canceling twice is success; CodeConflict when it is finished.
 func (s *Service) Cancel(ctx context.Context, tenantKey int64, id string) (gateway.BulkProgress, error) {
 	defer s.Wake()

@@ -288,6 +288,105 @@ func TestCanceledBulkIsEndedByTheFeed(t *testing.T) {
 	}
 }
 
+// hold feeds and holds every message for a fortnight, until there is nothing to feed.
+func (w *world) hold() (held []gateway.Ticket) {
+	w.t.Helper()
+	for {
+		tickets, _, err := w.Feed(w.t.Context(), w.fence)
+		must(w.t, err)
+		if len(tickets) == 0 {
+			return held
+		}
+		for _, ticket := range tickets {
+			w.begin(ticket)
+			_, err = w.ledger.Record(w.t.Context(), w.fence, ticket.MessageID, gateway.Outcome{
+				Kind: gateway.OutcomeHold, RetryAt: time.Now().Add(14 * 24 * time.Hour),
+				Failure: gateway.Failure{Code: gateway.CodePaced, Message: "The tenant's cap of first contacts a day is reached."},
+			})
+			must(w.t, err)
+		}
+		held = append(held, tickets...)
+	}
+}
+
+// begin claims the message of a ticket.
+func (w *world) begin(ticket gateway.Ticket) {
+	w.t.Helper()
+	m, err := w.ledger.Claim(w.t.Context(), w.fence, ticket, "worker")
+	must(w.t, err)
+	if m == nil || m.ID != ticket.MessageID {
+		w.t.Fatalf("ticket %v claimed %+v", ticket, m)
+	}
+}
+
+// TestCanceledBulkEndsWithWhatIsHeldOfIt: as many messages as may be held at all, and one that is in hand. None waits for its own time.
+func TestCanceledBulkEndsWithWhatIsHeldOfIt(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]func(*testing.T) string{"SQLite": sqlite, "Postgres": func(t *testing.T) string { return services.Postgres(t) }} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, url(t))
+			p := w.create(w.request(1000))
+			last := []gateway.Ticket{}
+			held := w.hold()
+			if len(held) < 10*64 || len(held) >= 1000 {
+				t.Fatalf("%d of 1000 are held", len(held))
+			}
+			// One of them comes back, and is in hand when the bulk is canceled.
+			_, err := w.store.Reconsider(t.Context(), w.fence, time.Now(), 1, func(m *gateway.Message) bool {
+				last = append(last, gateway.Ticket{TenantKey: m.TenantKey, MessageID: m.ID, Lane: m.Priority})
+				return m.Reconsider(time.Now())
+			})
+			must(t, err)
+			w.begin(last[0])
+			canceled, err := w.Cancel(t.Context(), w.tenant.Key, p.ID)
+			must(t, err)
+			if canceled.Counts[gateway.StatusSending] != 1 || canceled.Counts[gateway.StatusFailed] != len(held)-1 ||
+				canceled.Counts[gateway.StatusCanceled] != 1000-len(held) || canceled.Status != gateway.BulkCanceled {
+				t.Errorf("canceled %s %v of %d held", canceled.Status, canceled.Counts, len(held))
+			}
+			w.hold() // the sweep, which finds one in hand
+			if now, err := w.Get(t.Context(), w.tenant.Key, p.ID); err != nil || !now.FinishedAt.IsZero() {
+				t.Errorf("finished at %s with a message in hand, %v", now.FinishedAt, err)
+			}
+			_, err = w.ledger.Record(t.Context(), w.fence, last[0].MessageID, gateway.Outcome{
+				Kind: gateway.OutcomeHold, RetryAt: time.Now().Add(time.Hour), Failure: gateway.Failure{Code: gateway.CodeReachOutLimited},
+			})
+			must(t, err)
+			w.hold() // what was held only now is ended by the next one
+			if end, err := w.Get(t.Context(), w.tenant.Key, p.ID); err != nil || end.FinishedAt.IsZero() || end.Counts[gateway.StatusFailed] != len(held) {
+				t.Errorf("%+v, %v", end, err)
+			}
+		})
+	}
+}
+
+// TestWhatOneBulkHasHeldDoesNotKeepAnotherBack, whether it runs, is paused or canceled.
+func TestWhatOneBulkHasHeldDoesNotKeepAnotherBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqlite(t), func(d *bulk.Deps) { d.Window = 8 })
+	strangers := w.create(w.request(200))
+	if held := len(w.hold()); held < 80 || held > 90 {
+		t.Fatalf("%d are held at once; the queue has a ticket for each", held)
+	}
+	for _, stop := range []func(context.Context, int64, string) (gateway.BulkProgress, error){nil, w.Pause, w.Cancel} {
+		if stop != nil {
+			_, err := stop(t.Context(), w.tenant.Key, strangers.ID)
+			must(t, err)
+		}
+		known := w.create(w.request(20))
+		for n := 1; n > 0; {
+			n, _ = w.feed(never)
+		}
+		if end, err := w.Get(t.Context(), w.tenant.Key, known.ID); err != nil || end.Status != gateway.BulkFinished || end.Counts[gateway.StatusSent] != 20 {
+			t.Errorf("the other bulk: %s %v, %v", end.Status, end.Counts, err)
+		}
+	}
+	if end, err := w.Get(t.Context(), w.tenant.Key, strangers.ID); err != nil || end.FinishedAt.IsZero() {
+		t.Errorf("the canceled one: %+v, %v", end, err)
+	}
+}
+
 var errBroken = errors.New("broken")
 
 type brokenLedger struct{}

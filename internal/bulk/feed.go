@@ -11,7 +11,7 @@ import (
 const (
 	slowStart  = 50 // messages of a bulk that may wait in the lane before there is anything to judge it by
 	endSteps   = 4  // steps of a cancellation in one call of Feed
-	heldFactor = 10 // windows of messages of a lane that may be held or back off
+	heldFactor = 10 // windows of messages of a bulk that may be held or back off: the queue has a delayed ticket for each
 )
 
 // Feed gives the next messages of a tenant's bulks their places in the lanes, up to the window, and returns their tickets; more
@@ -71,8 +71,9 @@ func (s *Service) feed(ctx context.Context, b *gateway.Bulk) (released []gateway
 			return nil, true, s.pause(ctx, b, rate, judged)
 		}
 	}
-	postponed, err := s.Store.Postponed(ctx, b.TenantKey, b.Lane, heldFactor*s.Window)
-	if err != nil || postponed >= heldFactor*s.Window {
+	// What other bulks, running or not, have held is no reason to keep this one back.
+	held, err := s.Store.Held(ctx, b.TenantKey, b.ID, heldFactor*s.Window)
+	if err != nil || held >= heldFactor*s.Window {
 		return nil, true, err
 	}
 	return s.Store.ReleaseBulk(ctx, b.TenantKey, b.ID, window, window)

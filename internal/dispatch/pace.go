@@ -204,17 +204,17 @@ func (d *Dispatcher) ofBulk(ctx context.Context, m *gateway.Message) (kind gatew
 	if m.BulkID == "" {
 		return kind, failure, until, nil
 	}
-	if m.Error != nil && m.Attempts <= 1 {
-		// It was claimed before, was held or given back, and is not among what a stop of its bulk took out of the lane.
+	if m.Error != nil {
+		// It was claimed before, and is not among what a stop of its bulk took out of the lane.
 		b, err := d.Paces.Bulk(ctx, m.TenantKey, m.BulkID)
 		if err != nil && !errors.Is(err, &gateway.Error{Code: gateway.CodeNotFound}) {
 			return kind, failure, until, err
 		}
-		switch b.Status {
-		case gateway.BulkCanceled:
-			kind, failure = permanent(gateway.CodeCanceled, "The bulk was canceled.", true)
+		switch {
+		case b.Status == gateway.BulkCanceled:
+			kind, failure = permanent(gateway.CodeCanceled, gateway.BulkCanceledMessage, true)
 			return kind, failure, until, nil
-		case gateway.BulkPaused:
+		case b.Status == gateway.BulkPaused && m.Attempts <= 1: // one that was tried goes on
 			kind, failure = hold(gateway.CodePaced, "The bulk is paused.")
 			return kind, failure, d.Clock().Add(longRest), nil
 		default:

@@ -34,7 +34,7 @@ const (
 	BulkDiscarding BulkStatus = "discarding" // it was given up before it was accepted; its messages are being removed
 	BulkRunning    BulkStatus = "running"    // its messages go out, or wait for their turn
 	BulkPaused     BulkStatus = "paused"     // nothing new of it is begun
-	BulkCanceled   BulkStatus = "canceled"   // what was not claimed is ended; FinishedAt comes when that is done
+	BulkCanceled   BulkStatus = "canceled"   // what no worker has in hand is ended; FinishedAt comes when that is done
 	BulkFinished   BulkStatus = "finished"   // every message has ended; receipts may still come
 )
 
@@ -101,7 +101,7 @@ func (b *Bulk) Resume() error {
 	}
 }
 
-// Cancel ends what was not claimed of a bulk; canceling twice is success. CodeConflict when it is finished.
+// Cancel ends what no worker has in hand of a bulk; canceling twice is success. CodeConflict when it is finished.
 func (b *Bulk) Cancel() error {
 	switch b.Status {
 	case BulkRunning, BulkPaused:

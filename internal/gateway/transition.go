@@ -164,13 +164,21 @@ func (m *Message) Reconsider(now time.Time) bool {
 }
 
 // Purge ends m because the operator does not want it sent any more; a message in hand or ended is left as it is. Never
-// attempted it is canceled, else it failed, and unknown when an attempt may have been delivered (I4).
-func (m *Message) Purge(now time.Time) []Event {
+// claimed it is canceled, else it failed, and unknown when an attempt may have been delivered (I4).
+func (m *Message) Purge(now time.Time) []Event { return m.callOff(now, "The queue was purged.") }
+
+// CancelWithBulk is Purge for a message whose bulk was canceled.
+func (m *Message) CancelWithBulk(now time.Time) []Event { return m.callOff(now, BulkCanceledMessage) }
+
+// BulkCanceledMessage is what the error says of a message that was claimed before its bulk was canceled.
+const BulkCanceledMessage = "The bulk was canceled."
+
+func (m *Message) callOff(now time.Time, why string) []Event {
 	if m.InFlight != "" || m.Status.Final() {
 		return nil
 	}
 	if m.Status == StatusSending {
-		return []Event{m.fail(now, Failure{Code: CodeCanceled, Message: "The queue was purged.", Retryable: true})}
+		return []Event{m.fail(now, Failure{Code: CodeCanceled, Message: why, Retryable: true})}
 	}
 	events, _ := m.Cancel(now) // scheduled or queued: never refused
 	return events

@@ -89,7 +89,7 @@ func TestStatusNeverMovesBackwards(t *testing.T) {
 			case 6:
 				events = m.Abandon(now, instance)
 			case 7:
-				end := rapid.SampledFrom([]func(*Message, time.Time) []Event{(*Message).Lapse, (*Message).Purge, (*Message).Disown}).Draw(t, "end")
+				end := rapid.SampledFrom([]func(*Message, time.Time) []Event{(*Message).Lapse, (*Message).Purge, (*Message).CancelWithBulk, (*Message).Disown}).Draw(t, "end")
 				events = end(m, now)
 			}
 			if err != nil && (len(events) > 0 || *m != before) {

@@ -39,6 +39,9 @@ type Store interface {
 	// CancelQueued applies alike to up to limit messages of a canceled bulk that nobody has claimed; how many there were.
 	CancelQueued(ctx context.Context, tenantKey int64, bulkID string, limit int,
 		apply func(*gateway.Message) ([]gateway.Event, error)) (int, error)
+	// CancelBegun applies to up to limit messages of a canceled bulk that were claimed and are in nobody's hands; those that changed.
+	CancelBegun(ctx context.Context, tenantKey int64, bulkID string, limit int,
+		apply func(*gateway.Message) ([]gateway.Event, error)) ([]gateway.Message, error)
 	// Receive applies to each message that a receipt names, and keeps what its sender confirmed.
 	Receive(ctx context.Context, tenantKey int64, r gateway.Receipt,
 		apply func(*gateway.Message, gateway.Confirmed) (gateway.Confirmed, []gateway.Event, error)) error

@@ -106,6 +106,18 @@ func (s *Store) BulkResults(ctx context.Context, b gateway.Bulk, from int64, lim
 	return list, nil
 }
 
+// Held counts the messages of a bulk that are held or back off, whether or not their time has come: up to limit.
+func (s *Store) Held(ctx context.Context, tenantKey int64, id string, limit int) (int, error) {
+	var n int
+	if err := s.readRow(ctx, countHeld, tenantKey, id, limit).Scan(&n); err != nil {
+		return 0, s.wrap("count held messages of a bulk", err)
+	}
+	return n, nil
+}
+
+const countHeld = `SELECT COUNT(*) FROM (SELECT 1 FROM messages
+	WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> '' AND status = 'sending' AND phase IN ('backoff', 'held') LIMIT $3) held`
+
 // SettleBulk marks a bulk as finished, or as canceled for good, when none of its messages has anything left to do, and
 // reports whether it did.
 func (s *Store) SettleBulk(ctx context.Context, tenantKey int64, id string) (settled bool, err error) {
@@ -131,50 +143,4 @@ func (s *Store) SettleBulk(ctx context.Context, tenantKey int64, id string) (set
 		return err
 	})
 	return settled && err == nil, err
-}
-
-// CancelQueued ends up to limit messages of a canceled bulk that nobody has claimed, and returns how many it ended. apply ends
-// one, in whose place all of them change alike; like theirs, its history has one row more.
-func (s *Store) CancelQueued(ctx context.Context, tenantKey int64, bulkID string, limit int,
-	apply func(*gateway.Message) ([]gateway.Event, error),
-) (ended int, err error) {
-	err = s.write(ctx, "cancel messages of a bulk", func(t *tx) error {
-		ended = 0
-		b, err := t.lookBulk(tenantKey, bulkID)
-		if err != nil || b.Status != gateway.BulkCanceled {
-			return err
-		}
-		m := gateway.Message{TenantKey: tenantKey, BulkID: bulkID, Status: gateway.StatusQueued, Phase: gateway.PhaseStaged}
-		events, err := apply(&m)
-		if err != nil || len(events) != 1 || m.Error == nil {
-			return errors.Join(errors.New("a queued message is ended by one event that says why"), err)
-		}
-		storedTimes(&m)
-		rows, err := t.query(`UPDATE messages SET status = $1, phase = $2, next_attempt_at = $3, error_code = $4, error_message = $5,
-				error_retryable = $6, updated_at = $7
-			WHERE id IN (SELECT id FROM messages WHERE tenant_key = $8 AND bulk_id = $9 AND bulk_id <> ''
-					AND status = 'queued' AND phase IN ('waiting', 'staged') LIMIT $10)
-				AND status = 'queued' RETURNING id`,
-			m.Status, m.Phase, micros(m.NextAttemptAt), m.Error.Code, m.Error.Message, m.Error.Retryable, micros(m.UpdatedAt),
-			tenantKey, bulkID, limit)
-		ids, err := all(rows, err, func(row scanner) (id string, err error) { return id, row.Scan(&id) })
-		if err != nil {
-			return err
-		}
-		ended = len(ids)
-		for part := range slices.Chunk(ids, maxIDs) {
-			args := []any{events[0].Status, micros(events[0].At), events[0].Detail}
-			for _, id := range part {
-				args = append(args, id)
-			}
-			_, err := t.exec(`INSERT INTO message_events (message_id, n, status, at, detail)
-				SELECT m.id, (SELECT COALESCE(MAX(e.n), 1) + 1 FROM message_events e WHERE e.message_id = m.id), $1, CAST($2 AS BIGINT), $3
-				FROM messages m WHERE m.id IN (`+placeholders(4, len(part))+`)`, args...)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return ended, err
 }

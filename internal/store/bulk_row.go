@@ -65,7 +65,8 @@ func (s *Store) OpenBulks(ctx context.Context, tenantKey int64) ([]gateway.Bulk,
 
 // UpdateBulk lets apply change the status and the reason of a bulk and returns what is stored. When the bulk runs no longer,
 // the messages that have a place in the lane lose it in the same transaction; when it runs again, only results that come from
-// now on are judged. CodeNotFound, and the error of apply, which undoes everything.
+// now on are judged. Whatever it does now, the owner of the session is told to judge anew what is held: places under a cap become free, or
+// are wanted again. CodeNotFound, and the error of apply, which undoes everything.
 func (s *Store) UpdateBulk(ctx context.Context, tenantKey int64, id string, apply func(*gateway.Bulk) error) (gateway.Bulk, error) {
 	var b gateway.Bulk
 	err := s.write(ctx, "update bulk", func(t *tx) (err error) {
@@ -88,7 +89,11 @@ func (s *Store) UpdateBulk(ctx context.Context, tenantKey int64, id string, appl
 		if err != nil {
 			return err
 		}
-		_, err = t.exec(`UPDATE bulks SET status = $1, reason = $2, judge_from = $3 WHERE id = $4`, b.Status, b.Reason, b.JudgeFrom, id)
+		if _, err = t.exec(`UPDATE bulks SET status = $1, reason = $2, judge_from = $3 WHERE id = $4`, b.Status, b.Reason, b.JudgeFrom, id); err != nil {
+			return err
+		}
+		_, err = t.exec(s.d.sql(`INSERT INTO commands (tenant_key, kind, phone, created_at)
+			SELECT tenant_key, $1, '', CAST($2 AS BIGINT) FROM sessions WHERE tenant_key = $3 {share}`), gateway.CommandPacing, micros(s.now()), tenantKey)
 		return err
 	})
 	if err != nil {

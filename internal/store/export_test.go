@@ -35,6 +35,8 @@ func (s *Store) Waits() map[string]string {
 		"backlog": hasBacklog, "depth": selectDepth, "ahead in a lane": aheadInLane, "ahead in a bulk": aheadInBulk,
 		"held":                         strings.ReplaceAll(`SELECT id FROM messages `+heldUntilLater, "{skip}", ""),
 		"a step of a purge":            strings.ReplaceAll(`SELECT id FROM messages `+waitingIn, "{skip}", ""),
+		"held of a bulk":               countHeld,
+		"a step of a cancellation":     strings.ReplaceAll(`SELECT id FROM messages `+begunOfBulk, "{skip}", ""),
 		"a step of a purge, scheduled": strings.ReplaceAll(`SELECT id FROM messages `+waitingScheduled, "{skip}", ""),
 	}
 }

@@ -35,6 +35,8 @@ func sweeps(s *store.Store, now time.Time) map[string]string {
 		"held":                         {"1", "'bulk'", at, window},
 		"a step of a purge":            {"1", "9000000", "0", "0", "'bulk'", "'waiting'", window},
 		"a step of a purge, scheduled": {"1", "9000000", "0", window},
+		"held of a bulk":               {"1", "'b'", window},
+		"a step of a cancellation":     {"1", "'b'", window},
 		"elsewhere":                    {"1", "'worker'", window},
 	}
 	queries := s.Sweep()

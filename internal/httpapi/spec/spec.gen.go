@@ -2175,7 +2175,7 @@ type ServerInterface interface {
 	// GetBulk One bulk send and how far it has come.
 	// (GET /api/{tenantId}/bulk/{id})
 	GetBulk(ctx echo.Context, tenantId TenantId, id string) error
-	// CancelBulk Cancel what no worker has claimed.
+	// CancelBulk Cancel what no worker has in hand.
 	// (POST /api/{tenantId}/bulk/{id}/cancel)
 	CancelBulk(ctx echo.Context, tenantId TenantId, id string, params CancelBulkParams) error
 	// StreamBulkEvents A stream of its progress (server-sent events).

@@ -313,6 +313,85 @@ func testBulkEnds(t *testing.T, open Opener) {
 	}
 }
 
+// testBulkCancelsWhatWasBegun: what is held, backs off or was given back ends with its bulk, by what was tried of it, and what is in hand goes on.
+func testBulkCancelsWhatWasBegun(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx := t.Context()
+	f := w.lease("worker", time.Hour)
+	b, other := w.bulk(7), w.bulk(1)
+	held := gateway.Outcome{Kind: gateway.OutcomeHold, RetryAt: w.clock.Now().Add(15 * 24 * time.Hour), Failure: gateway.Failure{Code: gateway.CodePaced, Message: "not yet"}}
+	timeout := gateway.Outcome{Kind: gateway.OutcomeRetry, RetryAt: w.clock.Now().Add(time.Minute), Failure: gateway.Failure{Code: gateway.CodeTimeout}}
+	doubtful := timeout
+	doubtful.OnWire = true
+	tickets, _ := w.releaseBulk(other, 1, 1)
+	w.record(w.claimTicket(f, tickets[0]), held)
+	tickets, _ = w.releaseBulk(b, 7, 7)
+	const inHand = 5
+	outcomes := []gateway.Outcome{held, held, timeout, doubtful, {Kind: gateway.OutcomeSent}, inHand: {}, {Kind: gateway.OutcomeWait}}
+	for i, ticket := range tickets {
+		if m := w.claimTicket(f, ticket); i != inHand {
+			w.record(m, outcomes[i])
+		}
+	}
+	if n, err := w.Held(ctx, w.tenant.Key, b.ID, 10); err != nil || n != 4 {
+		t.Errorf("%d are held, %v", n, err)
+	}
+	if n, err := w.Held(ctx, w.tenant.Key, b.ID, 3); err != nil || n != 3 {
+		t.Errorf("%d are held, %v; want no more than were asked for", n, err)
+	}
+
+	step := func(limit, want int) {
+		t.Helper()
+		ended, err := w.CancelBegun(ctx, w.tenant.Key, b.ID, limit, func(m *gateway.Message) ([]gateway.Event, error) {
+			return m.CancelWithBulk(w.clock.Now()), nil
+		})
+		if err != nil || len(ended) != want {
+			t.Fatalf("%d ended, %v; want %d", len(ended), err, want)
+		}
+	}
+	step(10, 0) // it is not canceled
+	w.change(b, (*gateway.Bulk).Cancel)
+	step(3, 3)
+	step(3, 2)
+	step(3, 0)
+	list, err := w.BulkMessages(ctx, w.tenant.Key, b.ID, 0, nil, 10)
+	must(t, err)
+	want := []gateway.Status{"failed", "failed", "failed", "unknown", "sent", inHand: "sending", "failed"}
+	for i, m := range list {
+		if m.Status != want[i] {
+			t.Errorf("message %d is %s, want %s", i, m.Status, want[i])
+			continue
+		}
+		events, err := w.Events(ctx, m.TenantKey, m.ID)
+		must(t, err)
+		if got := events[len(events)-1]; got.Status != want[i] {
+			t.Errorf("the history of message %d ends with %+v", i, got)
+		}
+		switch m.Status {
+		case gateway.StatusFailed:
+			if m.Error == nil || m.Error.Code != gateway.CodeCanceled || m.FailedAt.IsZero() || !m.NextAttemptAt.IsZero() {
+				t.Errorf("message %d ended as %+v, %+v", i, m, m.Error)
+			}
+		case gateway.StatusUnknown:
+			if m.Error == nil || m.Error.Code != gateway.CodeOutcomeUnknown {
+				t.Errorf("message %d may have been delivered and ended with %+v", i, m.Error)
+			}
+		default:
+		}
+	}
+	w.record(&list[inHand], gateway.Outcome{Kind: gateway.OutcomeSent})
+	if settled, err := w.SettleBulk(ctx, w.tenant.Key, b.ID); err != nil || !settled {
+		t.Errorf("settled %t, %v", settled, err)
+	}
+	if n := w.counts(other)[gateway.StatusSending]; n != 1 {
+		t.Error("the message of another bulk was ended")
+	}
+	// The owner of the session is told, for places under its caps are free.
+	if told, err := w.TakeCommands(ctx, "worker"); err != nil || len(told) != 1 || told[0].Kind != gateway.CommandPacing || told[0].TenantKey != w.tenant.Key {
+		t.Errorf("told %+v, %v", told, err)
+	}
+}
+
 func testBulkCompletesItsKey(t *testing.T, open Opener) {
 	w := newWorld(t, open)
 	ctx := t.Context()

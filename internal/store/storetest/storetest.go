@@ -82,6 +82,7 @@ func Run(t *testing.T, open Opener) {
 		{"BulkIsDiscardedWhole", testBulkDiscarded},
 		{"BulkIsReleasedInOrderUpToTheWindow", testBulkRelease},
 		{"BulkIsCanceledInStepsAndSettled", testBulkEnds},
+		{"BulkIsCanceledWithWhatWasBegun", testBulkCancelsWhatWasBegun},
 		{"BulkCompletesItsKeyOnce", testBulkCompletesItsKey},
 	}
 	for _, test := range tests {
