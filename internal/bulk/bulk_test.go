@@ -361,6 +361,61 @@ func TestCanceledBulkEndsWithWhatIsHeldOfIt(t *testing.T) {
 	}
 }
 
+// TestARetryLeavesOutWhatWasCalledOff: who was held when the bulk was canceled, or the queue purged, gets nothing by a retry of what failed.
+func TestARetryLeavesOutWhatWasCalledOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqlite(t))
+	retry := func(id string) (gateway.BulkProgress, error) {
+		return w.Retry(t.Context(), w.tenant, id, false, nil, nil)
+	}
+	for name, end := range map[string]func(id string){
+		"canceled": func(id string) { _, err := w.Cancel(t.Context(), w.tenant.Key, id); must(t, err) },
+		"purged":   func(string) { _, err := w.ledger.Purge(t.Context(), w.tenant.Key); must(t, err) },
+	} {
+		r := w.request(12)
+		r.MaxFailureRate = 1
+		p := w.create(r)
+		failed := map[string]bool{}
+		tickets, _, err := w.Feed(t.Context(), w.fence)
+		must(t, err)
+		for i, ticket := range tickets {
+			w.begin(ticket)
+			o := gateway.Outcome{Kind: gateway.OutcomeHold, RetryAt: time.Now().Add(time.Hour), Failure: gateway.Failure{Code: gateway.CodePaced}}
+			if i%4 == 0 {
+				o = gateway.Outcome{Kind: gateway.OutcomePermanent, Failure: gateway.Failure{Code: gateway.CodeNotOnWhatsApp}}
+				failed[ticket.MessageID] = true
+			}
+			_, err := w.ledger.Record(t.Context(), w.fence, ticket.MessageID, o)
+			must(t, err)
+		}
+		end(p.ID)
+		if now, err := w.Get(t.Context(), w.tenant.Key, p.ID); err != nil || now.Counts[gateway.StatusFailed] != 12 {
+			t.Fatalf("%s: %v, %v", name, now.Counts, err)
+		}
+		again, err := retry(p.ID)
+		must(t, err)
+		list, err := w.store.BulkMessages(t.Context(), w.tenant.Key, again.ID, 0, nil, 100)
+		must(t, err)
+		for _, m := range list {
+			if !failed[m.RetryOf] {
+				t.Errorf("%s: who was held gets a message", name)
+			}
+		}
+		if len(list) != len(failed) || again.Total != len(failed) {
+			t.Errorf("%s: %d are sent again, %d failed", name, len(list), len(failed))
+		}
+		_, err = w.Cancel(t.Context(), w.tenant.Key, again.ID)
+		must(t, err)
+	}
+	p := w.create(w.request(3))
+	w.hold()
+	_, err := w.Cancel(t.Context(), w.tenant.Key, p.ID)
+	must(t, err)
+	if _, err := retry(p.ID); !errors.Is(err, &gateway.Error{Code: gateway.CodeNotRetryable}) {
+		t.Errorf("a retry of nothing: %v", err)
+	}
+}
+
 // TestWhatOneBulkHasHeldDoesNotKeepAnotherBack, whether it runs, is paused or canceled.
 func TestWhatOneBulkHasHeldDoesNotKeepAnotherBack(t *testing.T) {
 	t.Parallel()

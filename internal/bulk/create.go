@@ -56,7 +56,8 @@ func (s *Service) Create(ctx context.Context, tenant gateway.Tenant, req gateway
 }
 
 // Retry sends the messages of a bulk that have failed or expired once more, as a new bulk that names the old one, and each
-// message the one it repeats. Those whose outcome is unknown may have been delivered and are sent again only with force.
+// message the one it repeats. Those that were called off are left out, and whose recipients opted out. Those whose outcome is unknown
+// may have been delivered and are sent again only with force.
 // CodeNotFound, CodeNotRetryable when there is none. Otherwise as Create.
 func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, force bool, done *gateway.IdempotencyCompletion,
 	answer func(gateway.BulkProgress) gateway.IdempotencyAnswer,
@@ -77,7 +78,7 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 	for _, status := range again {
 		rows += counts[id][status]
 	}
-	none := gateway.Errorf(gateway.CodeNotRetryable, "no message of the bulk has failed or expired")
+	none := gateway.Errorf(gateway.CodeNotRetryable, "no message of the bulk that failed or expired is left to be sent again")
 	if counts[id][gateway.StatusUnknown] > 0 && !force {
 		none.Message += `; some may have been delivered, and with {"force": true} they are sent again all the same`
 	}
@@ -98,7 +99,7 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 				if after = m.Seq; made == rows {
 					break // a message has failed since they were counted
 				}
-				if m.Dropped() || m.Uncertain && !force || m.Error != nil && m.Error.Code == gateway.CodeOptedOut {
+				if m.Dropped() || m.Uncertain && !force || unwanted(&m) {
 					continue
 				}
 				copied := gateway.Message{
@@ -120,6 +121,11 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 			}
 		}
 	})
+}
+
+// unwanted reports whether m ended because somebody wanted it so: its recipient, or who called it off when a cap held it.
+func unwanted(m *gateway.Message) bool {
+	return m.Error != nil && (m.Error.Code == gateway.CodeOptedOut || m.Error.Code == gateway.CodeCanceled)
 }
 
 // make stores a bulk and accepts it. produce makes its messages, without their ids, and gives each to add, in the order of

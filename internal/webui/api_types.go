@@ -122,8 +122,8 @@ func (b bulk) Bad() int { return b.Counts["failed"] + b.Counts["expired"] + b.Co
 // Over reports whether nothing is left to steer.
 func (b bulk) Over() bool { return b.Status == "finished" || b.Status == "canceled" }
 
-// Repeatable is how many messages may be sent again without risk.
-func (b bulk) Repeatable() int { return b.Counts["failed"] + b.Counts["expired"] }
+// Repeatable reports whether messages failed. Which of them are sent again the API knows: not those that were called off.
+func (b bulk) Repeatable() bool { return b.Counts["failed"]+b.Counts["expired"] > 0 }
 
 // Title is its name, or when it has none how it began.
 func (b bulk) Title() string {
