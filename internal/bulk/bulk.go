@@ -29,6 +29,7 @@ type Store interface {
 	BulkCounts(ctx context.Context, tenantKey int64, ids []string) (map[string]gateway.BulkCounts, error)
 	BulkInvalid(ctx context.Context, id string, after, limit int) ([]gateway.BulkInvalid, error)
 	BulkMessages(ctx context.Context, tenantKey int64, id string, after int64, statuses []gateway.Status, limit int) ([]gateway.Message, error)
+	Repetitions(ctx context.Context, tenantKey int64, ids []string) (map[string][]gateway.Repetition, error) // of messages and what was sent in their place
 	BulkResults(ctx context.Context, b gateway.Bulk, from int64, limit int) ([]gateway.BulkResult, error)
 	UpdateBulk(ctx context.Context, tenantKey int64, id string, apply func(*gateway.Bulk) error) (gateway.Bulk, error)
 

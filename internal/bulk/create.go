@@ -3,6 +3,7 @@ package bulk
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,9 +57,9 @@ func (s *Service) Create(ctx context.Context, tenant gateway.Tenant, req gateway
 }
 
 // Retry sends the messages of a bulk that have failed or expired once more, as a new bulk that names the old one, and each
-// message the one it repeats. Those that were called off are left out, and whose recipients opted out. Those whose outcome is unknown
-// may have been delivered and are sent again only with force.
-// CodeNotFound, CodeNotRetryable when there is none. Otherwise as Create.
+// message the one it repeats. Those that were called off are left out, whose recipients opted out, and that a later message repeats already, unless
+// that one failed or expired as well. Those whose outcome is unknown may have been delivered and are sent again only with force.
+// CodeUnavailable while another retry of the bulk is being stored. CodeNotFound, CodeNotRetryable when there is none. Otherwise as Create.
 func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, force bool, done *gateway.IdempotencyCompletion,
 	answer func(gateway.BulkProgress) gateway.IdempotencyAnswer,
 ) (gateway.BulkProgress, error) {
@@ -95,11 +96,15 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 			if err != nil {
 				return err
 			}
+			settled, err := s.settled(ctx, tenant.Key, list, force)
+			if err != nil {
+				return err
+			}
 			for _, m := range list {
 				if after = m.Seq; made == rows {
 					break // a message has failed since they were counted
 				}
-				if m.Dropped() || m.Uncertain && !force || unwanted(&m) {
+				if m.Dropped() || m.Uncertain && !force || m.Error != nil && m.Error.Code.Unwanted() || settled(m.ID) {
 					continue
 				}
 				copied := gateway.Message{
@@ -123,9 +128,19 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 	})
 }
 
-// unwanted reports whether m ended because somebody wanted it so: its recipient, or who called it off when a cap held it.
-func unwanted(m *gateway.Message) bool {
-	return m.Error != nil && (m.Error.Code == gateway.CodeOptedOut || m.Error.Code == gateway.CodeCanceled)
+// settled tells which of messages need not be sent again, for another one that was sent in their place.
+func (s *Service) settled(ctx context.Context, tenantKey int64, messages []gateway.Message, force bool) (func(id string) bool, error) {
+	ids := make([]string, len(messages))
+	for i, m := range messages {
+		ids[i] = m.ID
+	}
+	repetitions, err := s.Store.Repetitions(ctx, tenantKey, ids)
+	if err != nil {
+		return nil, err
+	}
+	return func(id string) bool {
+		return slices.ContainsFunc(repetitions[id], func(r gateway.Repetition) bool { return r.Settles(force) })
+	}, nil
 }
 
 // make stores a bulk and accepts it. produce makes its messages, without their ids, and gives each to add, in the order of

@@ -75,6 +75,28 @@ type BulkResult struct {
 	At     time.Time // when it was sent or failed
 }
 
+// Repetition is what became of one of the messages of which each but the first was sent in place of another one.
+type Repetition struct {
+	Status    Status
+	Code      Code // of its error; empty: none
+	Uncertain bool // an attempt may have been delivered
+}
+
+// Settles reports whether none of the others need be repeated once more: their recipient got r, may get it yet, or is not to get it. With force one
+// that only may have been delivered settles nothing.
+func (r Repetition) Settles(force bool) bool {
+	switch {
+	case r.Status == StatusUnknown, r.Status == StatusFailed && r.Uncertain:
+		return !force
+	case r.Status == StatusFailed, r.Status == StatusExpired:
+		return r.Code.Unwanted()
+	}
+	return true
+}
+
+// Unwanted reports whether a message that failed with c did so because somebody wanted it: its recipient, or who called it off.
+func (c Code) Unwanted() bool { return c == CodeOptedOut || c == CodeCanceled }
+
 // Pause stops a running bulk; a paused one stays so. CodeConflict when it has ended.
 func (b *Bulk) Pause(reason string) error {
 	switch b.Status {

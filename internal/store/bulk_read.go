@@ -67,3 +67,36 @@ func (s *Store) BulkMessages(ctx context.Context, tenantKey int64, id string, af
 	}
 	return list, nil
 }
+
+// Repetitions lists what became of messages of a tenant, by their ids, and of all that repeat them, that they repeat, or that repeat the same one, at
+// whatever remove. What belongs to a bulk that is not accepted is not among them.
+func (s *Store) Repetitions(ctx context.Context, tenantKey int64, ids []string) (map[string][]gateway.Repetition, error) {
+	found := map[string][]gateway.Repetition{}
+	err := s.inParts(ids, func(list string, args []any) error {
+		tenant := `$` + strconv.Itoa(len(args)+1)
+		rows, err := s.read(ctx, strings.NewReplacer("{list}", list, "{tenant}", tenant, "{hidden}", strings.ReplaceAll(hiddenBulks, "$1", tenant)).Replace(selectRepetitions),
+			append(args, tenantKey)...)
+		_, err = all(rows, err, func(row scanner) (none struct{}, err error) {
+			var of string
+			var r gateway.Repetition
+			err = row.Scan(&of, &r.Status, &r.Code, &r.Uncertain)
+			found[of] = append(found[of], r)
+			return none, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("list what repeats messages", err)
+	}
+	return found, nil
+}
+
+// From each message up to the one that was sent first, and from there down again.
+const selectRepetitions = `WITH RECURSIVE up (of_id, id, retry_of) AS (
+		SELECT m.id, m.id, m.retry_of FROM messages m WHERE m.id IN ({list}) AND m.tenant_key = {tenant}
+		UNION SELECT u.of_id, m.id, m.retry_of FROM up u JOIN messages m ON m.id = u.retry_of AND m.tenant_key = {tenant}),
+	again (of_id, id) AS (
+		SELECT u.of_id, u.id FROM up u
+		UNION SELECT a.of_id, m.id FROM again a
+			JOIN messages m ON m.tenant_key = {tenant} AND m.retry_of = a.id AND m.retry_of <> '' AND m.bulk_id NOT IN {hidden})
+	SELECT a.of_id, m.status, m.error_code, m.uncertain FROM again a JOIN messages m ON m.id = a.id`

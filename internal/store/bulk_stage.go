@@ -20,12 +20,17 @@ const (
 
 // CreateBulk begins a bulk of b.Rows rows: it takes their numbers, the first of which it puts into b.FirstSeq. Nobody is
 // shown the bulk and its messages before PublishBulk. Who makes it stages some of it at least every minute; when he does not,
-// StaleBulks tells so. CodeNotFound when the tenant is gone.
+// StaleBulks tells so. CodeNotFound when the tenant is gone, or the bulk that b repeats; CodeUnavailable while another one that repeats it is being made.
 func (s *Store) CreateBulk(ctx context.Context, b *gateway.Bulk) error {
 	b.Status, b.CreatedAt = gateway.BulkStaging, stored(b.CreatedAt)
 	return s.write(ctx, "create bulk", func(t *tx) (err error) {
 		if b.FirstSeq, err = t.reserveSeqs(b.TenantKey, b.Rows); err != nil {
 			return err
+		}
+		if b.RetryOf != "" {
+			if err := t.onlyRetry(b); err != nil {
+				return err
+			}
 		}
 		b.JudgeFrom = b.FirstSeq
 		_, err = t.exec(t.s.d.sql(`INSERT INTO bulks (`+bulkColumns+`, touched_at)
@@ -34,6 +39,19 @@ func (s *Store) CreateBulk(ctx context.Context, b *gateway.Bulk) error {
 			b.MaxFailureRate, b.JudgeFrom, micros(b.SendAt), micros(b.CreatedAt))
 		return err
 	})
+}
+
+// onlyRetry makes sure that nobody else repeats a bulk at this moment: neither would know of the other's messages.
+func (t *tx) onlyRetry(b *gateway.Bulk) error {
+	if _, err := t.lookBulk(b.TenantKey, b.RetryOf); err != nil { // and lock it
+		return err
+	}
+	var others int
+	err := t.row(`SELECT COUNT(*) FROM bulks WHERE tenant_key = $1 AND finished_at = 0 AND status = 'staging' AND retry_of = $2`, b.TenantKey, b.RetryOf).Scan(&others)
+	if err == nil && others > 0 {
+		err = gateway.Errorf(gateway.CodeUnavailable, "another retry of the bulk is being stored; try again soon")
+	}
+	return err
 }
 
 // StageBulk stores messages of a bulk that is being made, whose Seq the caller has set, with the first rows of their history.
