@@ -18,6 +18,7 @@ type Questions interface {
 	AnswerQuery(ctx context.Context, q gateway.Query) error
 	KeepNumberChecks(ctx context.Context, tenantKey int64, checks []gateway.NumberCheck) error
 	Inbound(ctx context.Context, tenantKey int64, id string) (gateway.Inbound, error)
+	KeepInboundFetched(ctx context.Context, tenantKey int64, id string) error
 }
 
 // asker is a client that can be asked; *wa.Client is one.
@@ -98,7 +99,8 @@ func (a answers) ask(ctx context.Context, client asker, q gateway.Query) (string
 	return string(written), err
 }
 
-// fetch downloads the file of an inbound message into the blob store, where it stays for a day at least.
+// fetch downloads the file of an inbound message into the blob store, where it stays for a day at least, and notes at the message that it did: the store's
+// files are those of all tenants, and the hash is the sender's word until these very bytes were seen to have it.
 func (a answers) fetch(ctx context.Context, client asker, q gateway.Query) (err error) {
 	m, err := a.hub.database.Inbound(ctx, q.TenantKey, q.Question)
 	if err != nil {
@@ -124,10 +126,14 @@ func (a answers) fetch(ctx context.Context, client asker, q gateway.Query) (err 
 	if _, err := file.Seek(0, 0); err != nil {
 		return fmt.Errorf("read a file again: %w", err)
 	}
-	if _, err := a.hub.blobs.Put(ctx, file); err != nil {
+	blob, err := a.hub.blobs.Put(ctx, file)
+	if err != nil {
 		return fmt.Errorf("store a file: %w", err)
 	}
-	return nil
+	if blob.SHA256 != media.SHA256 {
+		return gateway.Errorf(gateway.CodeMediaExpired, "what WhatsApp has is not the file that was sent; ask the sender to send it again")
+	}
+	return a.hub.database.KeepInboundFetched(ctx, q.TenantKey, m.ID)
 }
 
 // refusal is what the asker is told of err.

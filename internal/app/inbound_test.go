@@ -1,6 +1,8 @@
 package app_test
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"testing"
@@ -167,6 +169,48 @@ func TestWhatWhatsAppIsAsked(t *testing.T) {
 		w.API.JSON(t, http.MethodGet, "/api/algo/numbers/919876500099", nil, http.StatusConflict, &problem)
 		if problem.Code != "session_offline" {
 			t.Errorf("without a session: %q", problem.Code)
+		}
+	})
+}
+
+// TestAForgedHashOpensNobodyElsesFile (I7): the hash of a received file is its sender's word, and the hub keeps the files of all tenants in one place. Who names
+// the hash of another tenant's file is told the same as who names that of no file at all.
+func TestAForgedHashOpensNobodyElsesFile(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		const number = "15550008888"
+		other := w.AddTenant("other", number)
+		file := []byte("%PDF-1.4 for algo's eyes")
+		w.API.SendMedia(t, "algo", recipient, "", "application/pdf", "a.pdf", file)
+		received := 0
+		ask := func(media object) (status int, body string) {
+			t.Helper()
+			media["mimetype"], media["filename"] = "application/pdf", "b.pdf"
+			w.SendFrom(recipient, object{"to": number, "media": media})
+			received++
+			var list struct{ Data []inboundMessage }
+			testkit.Eventually(t, 3*time.Minute, func() (bool, string) {
+				other.JSON(t, http.MethodGet, "/api/other/inbound", nil, http.StatusOK, &list)
+				return len(list.Data) == received, fmt.Sprintf("%d messages were received, want %d", len(list.Data), received)
+			})
+			status, _, answer := other.Do(t, http.MethodGet, "/api/other/inbound/"+list.Data[0].ID+"/media", nil)
+			var problem struct{ Code, Detail string }
+			if json.Unmarshal(answer, &problem) == nil {
+				return status, problem.Code + ": " + problem.Detail
+			}
+			return status, string(answer)
+		}
+		of := func(content []byte) []byte { sum := sha256.Sum256(content); return sum[:] }
+
+		status, told := ask(object{"data": []byte("mine"), "sha256": of([]byte("nobody's"))})
+		if status != http.StatusGone {
+			t.Errorf("the hash of no file: %d %s", status, told)
+		}
+		if s, body := ask(object{"data": []byte("mine"), "sha256": of(file)}); s != status || body != told {
+			t.Errorf("the hash of another tenant's file: %d %s, of no file: %d %s", s, body, status, told)
+		}
+		if status, body := ask(object{"data": file}); status != http.StatusOK || body != string(file) {
+			t.Errorf("the file itself: %d %s", status, body)
 		}
 	})
 }

@@ -39,6 +39,8 @@ type Inbound struct {
 
 	At         time.Time // the server's
 	ReceivedAt time.Time
+	// FetchedAt is when its file was last fetched from WhatsApp and found to be what SHA256 says; zero: never.
+	FetchedAt time.Time
 }
 
 // InboundMedia is a file that was received. It stays with WhatsApp until somebody asks for it.
@@ -124,6 +126,12 @@ type InboundFilter struct {
 	Since, Till time.Time // ReceivedAt: Since inclusive, Till exclusive
 	Before      string    // ID below this (the cursor)
 	Limit       int       // 1..200
+}
+
+// HasFile reports whether the hub's own file of Media.SHA256 may be answered for m. The hash is the sender's word, and the files are those of all tenants:
+// only who was seen to have the bytes gets them, and only while they are kept because of that, so that the answer says nothing of what others have.
+func (m *Inbound) HasFile(now time.Time) bool {
+	return m.Media != nil && !m.FetchedAt.IsZero() && now.Sub(m.FetchedAt) < InboundFileAge
 }
 
 // InboundNotice is the data of the event of a message that was received.

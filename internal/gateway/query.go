@@ -34,6 +34,7 @@ const (
 	GroupsAge        = time.Minute    // how long an answer is believed
 	QueryPatience    = 20 * time.Second
 	MediaPatience    = 2 * time.Minute
+	InboundFileAge   = 23 * time.Hour // that a file which was fetched is answered without a question; retention keeps it for longer
 	QueriesKept      = time.Hour
 	MaxOpenQueries   = 20 // of a tenant
 	QueriesAtOnce    = 4  // that a process answers

@@ -1,8 +1,11 @@
 package httpapi_test
 
 import (
+	"encoding/base64"
+	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +62,44 @@ func TestForeignIdsDoNotExist(t *testing.T) {
 	if got := h.do(request{path: "/api/foreign/messages", key: foreign}).want(http.StatusOK); strings.Contains(string(got.body), secret.ID) {
 		t.Errorf("list: %s", got.body)
 	}
+}
+
+// I7: whoever names the hash of a file that the hub has for another tenant is answered as for one that nobody has. Only once the message's own file was
+// fetched is it answered from the hub's, and only for as long as it is kept because of that.
+func TestTheHashOfAReceivedFileOpensNothing(t *testing.T) {
+	t.Parallel()
+	var passed atomic.Int64
+	h := newHub(t, func(s *settings) {
+		s.options.Clock = func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	})
+	foreign, key := h.tenant("foreign")
+	body := `{"to":"919876543210","media":{"mimetype":"image/png","data":"` + png + `"}}`
+	theirs := decode[messageBody](h.do(request{path: "/api/algo/media", body: body}).want(http.StatusAccepted)).Media.Sha256
+	receive := func(id, sha256 string) (path string) {
+		t.Helper()
+		must(t, h.store.ReceiveInbound(t.Context(), &gateway.Inbound{
+			ID: id, TenantKey: foreign.Key, StanzaID: id, Chat: "77@lid", Sender: "77@lid", Type: gateway.TypeImage, At: time.Now(), ReceivedAt: time.Now(),
+			Media: &gateway.InboundMedia{MimeType: "image/png", Size: 7, SHA256: sha256, DirectPath: "/v"},
+		}))
+		return "/api/foreign/inbound/" + id + "/media"
+	}
+	forged, nobodys := receive("forged", theirs), receive("nobodys", strings.Repeat("ab", 32))
+	one := h.do(request{path: forged, key: key}).refused(http.StatusConflict, gateway.CodeSessionOffline, "")
+	two := h.do(request{path: nobodys, key: key}).refused(http.StatusConflict, gateway.CodeSessionOffline, "")
+	if decode[problem](one).Detail != decode[problem](two).Detail {
+		t.Errorf("told apart: %s %s", one.body, two.body)
+	}
+
+	must(t, h.store.KeepInboundFetched(t.Context(), foreign.Key, "forged"))
+	got := h.do(request{path: forged, key: key, keepRaw: true}).want(http.StatusOK)
+	file, err := io.ReadAll(got.raw)
+	must(t, err)
+	must(t, got.raw.Close())
+	if base64.StdEncoding.EncodeToString(file) != png {
+		t.Errorf("its own file: %q", file)
+	}
+	passed.Store(int64(gateway.InboundFileAge))
+	h.do(request{path: forged, key: key}).refused(http.StatusConflict, gateway.CodeSessionOffline, "")
 }
 
 func TestAdminKeyOpensEveryTenant(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,35 @@ func eachDialect(t *testing.T, run func(w *world)) {
 		w.must(err)
 		w.Retention = retention.New(w.store, w.files, retention.Options{Clock: w.Now, Interval: time.Millisecond, Scan: time.Hour})
 		run(w)
+	})
+}
+
+// TestWhatWasFetchedIsKeptWhileItIsAnswered: no message names the file of an inbound one, so it stays for as long as it is answered without asking WhatsApp
+// only because it was used by then.
+func TestWhatWasFetchedIsKeptWhileItIsAnswered(t *testing.T) {
+	eachDialect(t, func(w *world) {
+		blob, err := w.files.Put(t.Context(), strings.NewReader("a received file"))
+		w.must(err)
+		m := gateway.Inbound{
+			ID: "in", TenantKey: w.tenant.Key, StanzaID: "3A", Chat: "77@lid", Sender: "77@lid", Type: gateway.TypeImage,
+			Media: &gateway.InboundMedia{SHA256: blob.SHA256, Size: blob.Size}, At: w.Now(), ReceivedAt: w.Now(),
+		}
+		w.must(w.store.ReceiveInbound(t.Context(), &m))
+		w.must(w.store.KeepInboundFetched(t.Context(), w.tenant.Key, m.ID))
+		m, err = w.store.Inbound(t.Context(), w.tenant.Key, m.ID)
+		w.must(err)
+		for hour, gone := 0, false; !gone; hour++ {
+			w.must(w.Round(t.Context()))
+			file, err := w.files.Open(t.Context(), blob.SHA256)
+			if err == nil {
+				w.must(file.Close())
+			}
+			gone = err != nil
+			if gone && m.HasFile(w.Now()) || hour > 48 {
+				w.t.Fatalf("after %d hours: the file is gone: %t, it is answered: %t", hour, gone, m.HasFile(w.Now()))
+			}
+			w.Advance(time.Hour)
+		}
 	})
 }
 

@@ -101,6 +101,14 @@ func (s *Store) Inbound(ctx context.Context, tenantKey int64, id string) (gatewa
 	return m, nil
 }
 
+// KeepInboundFetched notes that the file of an inbound message was fetched, and is what the message says. One that is gone stays gone.
+func (s *Store) KeepInboundFetched(ctx context.Context, tenantKey int64, id string) error {
+	return s.write(ctx, "keep that a file was fetched", func(t *tx) error {
+		_, err := t.exec(`UPDATE inbound_messages SET fetched_at = $1 WHERE id = $2 AND tenant_key = $3`, micros(s.now()), id, tenantKey)
+		return err
+	})
+}
+
 // Inbounds lists inbound messages of a tenant, newest first.
 func (s *Store) Inbounds(ctx context.Context, tenantKey int64, f gateway.InboundFilter) ([]gateway.Inbound, error) {
 	where, args := strings.Builder{}, []any{tenantKey}
@@ -172,7 +180,7 @@ func readInboundContent(stored string) (c inboundContent, err error) {
 const (
 	inboundColumns = `id, tenant_key, stanza_id, chat, sender, sender_alt, number, push_name, type, body, content, refers_to, refers_to_id, opt_out, at, received_at`
 	inboundCount   = 16
-	selectInbound  = `SELECT (SELECT t.id FROM tenants t WHERE t.tenant_key = inbound_messages.tenant_key), ` + inboundColumns + ` FROM inbound_messages `
+	selectInbound  = `SELECT (SELECT t.id FROM tenants t WHERE t.tenant_key = inbound_messages.tenant_key), ` + inboundColumns + `, fetched_at FROM inbound_messages `
 )
 
 func inboundArgs(m *gateway.Inbound) []any {
@@ -193,13 +201,13 @@ func inboundArgs(m *gateway.Inbound) []any {
 func scanInbound(row scanner) (m gateway.Inbound, err error) {
 	var number, content string
 	var name, body []byte
-	var at, received int64
+	var at, received, fetched int64
 	err = row.Scan(&m.TenantID, &m.ID, &m.TenantKey, &m.StanzaID, &m.Chat, &m.Sender, &m.SenderAlt, &number, &name, &m.Type, &body, &content,
-		&m.RefersTo, &m.RefersToID, &m.OptOut, &at, &received)
+		&m.RefersTo, &m.RefersToID, &m.OptOut, &at, &received, &fetched)
 	if err != nil {
 		return m, err
 	}
-	m.PushName, m.Text, m.At, m.ReceivedAt = string(name), string(body), fromMicros(at), fromMicros(received)
+	m.PushName, m.Text, m.At, m.ReceivedAt, m.FetchedAt = string(name), string(body), fromMicros(at), fromMicros(received), fromMicros(fetched)
 	c, err := readInboundContent(content)
 	if err != nil {
 		return m, err

@@ -35,6 +35,7 @@ type OutgoingMedia struct {
 	Mimetype string `json:"mimetype"`
 	Filename string `json:"filename"` // of documents
 	Data     []byte `json:"data"`     // base64 in JSON
+	SHA256   []byte `json:"sha256"`   // base64 in JSON: the hash that the message names instead of the file's, as a forger's does
 }
 
 var errNothingToSend = errors.New("text, media, reaction, editOf with text, or revokeOf is needed")
@@ -166,6 +167,9 @@ func (s *Server) composeMedia(ctx context.Context, out Outgoing) (*waE2E.Message
 	h.Write(sealed)
 	sealed = append(sealed, h.Sum(nil)[:macLength]...)
 	plainSum, sum := sha256.Sum256(file.Data), sha256.Sum256(sealed)
+	if len(file.SHA256) == sha256.Size {
+		plainSum = [sha256.Size]byte(file.SHA256)
+	}
 	id := hex.EncodeToString(sum[:])
 	if err := s.media.put(ctx, id, sealed); err != nil {
 		return nil, fmt.Errorf("storing a file: %w", err)

@@ -98,6 +98,20 @@ func testInbound(t *testing.T, open Opener) {
 		t.Errorf("events %+v", events)
 	}
 
+	// That its file was fetched is known of the message alone, and by its tenant alone.
+	must(t, w.KeepInboundFetched(ctx, other.Key, full.ID))
+	if got, err := w.Inbound(ctx, key, full.ID); err != nil || !got.FetchedAt.IsZero() {
+		t.Errorf("another tenant noted that the file was fetched: %v, %v", got.FetchedAt, err)
+	}
+	w.clock.Advance(time.Minute)
+	must(t, w.KeepInboundFetched(ctx, key, full.ID))
+	if got, err := w.Inbound(ctx, key, full.ID); err != nil || !got.FetchedAt.Equal(full.ReceivedAt.Add(time.Minute)) {
+		t.Errorf("the file was fetched at %v, %v", got.FetchedAt, err)
+	}
+	if got, err := w.Inbound(ctx, key, inGroup.ID); err != nil || !got.FetchedAt.IsZero() {
+		t.Errorf("another message's file was fetched: %v, %v", got.FetchedAt, err)
+	}
+
 	must(t, w.DeleteTenant(ctx, "algo"))
 	if list := ids(gateway.InboundFilter{}); len(list) > 0 {
 		t.Errorf("after the tenant is gone: %v", list)
