@@ -153,7 +153,7 @@ type Options struct {
 	BulkPoll     time.Duration    // how often a stream looks at its bulk; 1 s
 	MaxUploads   int              // bulks that arrive at a time; 4
 	Heartbeat    time.Duration    // a comment on a silent stream; 15 s
-	KeyCacheTTL  time.Duration    // how long a key is believed without asking the store; 2 s
+	KeyCacheTTL  time.Duration    // how long a key is believed without asking the store, and twice how often requests that take long are asked again; 2 s
 	KeyLock      time.Duration    // how long an Idempotency-Key is held whose process died, or could not let it go; 1 min
 }
 

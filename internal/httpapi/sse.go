@@ -169,7 +169,11 @@ func (e *eventStream) deadline() error {
 	return nil
 }
 
+// send fails when the stream is over: a slow reader's events are not to be sent on to somebody who may not have them any more.
 func (e *eventStream) send(text string) error {
+	if err := e.c.Request().Context().Err(); err != nil {
+		return fmt.Errorf("go on with the stream: %w", err)
+	}
 	if err := e.deadline(); err != nil {
 		return err
 	}
