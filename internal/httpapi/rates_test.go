@@ -82,6 +82,7 @@ func TestAKeyMayHaveALimitOfItsOwn(t *testing.T) {
 		}
 	}
 	h.do(request{path: "/api/algo/session", key: slow}).refused(http.StatusTooManyRequests, gateway.CodeRateLimited, "")
+	h.do(request{path: "/api/algo/session", key: "none", header: h.signedIn(slow)}).refused(http.StatusTooManyRequests, gateway.CodeRateLimited, "") // signing in with it gains nothing
 	// What it was refused is left to the other keys: two of the tenant's four are used.
 	for range 2 {
 		h.do(request{path: "/api/algo/session"}).want(http.StatusOK)

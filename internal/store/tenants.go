@@ -174,7 +174,8 @@ func (s *Store) purge(ctx context.Context, key int64) error {
 	}
 }
 
-const keyColumns = `id, COALESCE(tenant_key, 0), name, scopes, hash, created_at, revoked_at, expires_at, rate_limit, made_by`
+// keyColumns are all of a key, of api_keys k.
+const keyColumns = `k.id, COALESCE(k.tenant_key, 0), k.name, k.scopes, k.hash, k.created_at, k.revoked_at, k.expires_at, k.rate_limit, k.made_by`
 
 func scanKey(row scanner) (k gateway.APIKey, err error) {
 	var (
@@ -225,7 +226,7 @@ func (s *Store) insertKey(tx *tx, k gateway.APIKey) error {
 // it has a successor already, or was made by a key that still works, so that no key has more than two; CodeScopeMissing: it has not all of those scopes.
 func (s *Store) RotateKey(ctx context.Context, tenantKey int64, id string, fresh gateway.APIKey, until time.Time) (successor, old gateway.APIKey, err error) {
 	err = s.write(ctx, "rotate key", func(tx *tx) (err error) {
-		old, err = scanKey(tx.row(s.d.sql(`SELECT `+keyColumns+` FROM api_keys
+		old, err = scanKey(tx.row(s.d.sql(`SELECT `+keyColumns+` FROM api_keys k
 			WHERE id = $1 AND tenant_key = $2 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $3) {lock}`), id, tenantKey, micros(s.now())))
 		if errors.Is(err, sql.ErrNoRows) {
 			return gateway.Errorf(gateway.CodeNotFound, "there is no such key")
@@ -269,7 +270,7 @@ func (s *Store) RotateKey(ctx context.Context, tenantKey int64, id string, fresh
 
 // Keys lists the live keys of a tenant, oldest first; with tenantKey 0 the admin's.
 func (s *Store) Keys(ctx context.Context, tenantKey int64) ([]gateway.APIKey, error) {
-	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys
+	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys k
 		WHERE COALESCE(tenant_key, 0) = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) ORDER BY created_at, id`, tenantKey, micros(s.now()))
 	list, err := all(rows, err, scanKey)
 	if err != nil {
@@ -313,7 +314,7 @@ func (s *Store) RevokeKey(ctx context.Context, tenantKey int64, id string) error
 // KeysByPrefix finds the live keys whose hash begins with prefix, of every tenant and the admin's. The caller
 // compares whole hashes in constant time.
 func (s *Store) KeysByPrefix(ctx context.Context, prefix [8]byte) ([]gateway.APIKey, error) {
-	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE hash_prefix = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`,
+	rows, err := s.read(ctx, `SELECT `+keyColumns+` FROM api_keys k WHERE hash_prefix = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`,
 		prefix[:], micros(s.now()))
 	list, err := all(rows, err, scanKey)
 	if err != nil {

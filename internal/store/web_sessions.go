@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"strings"
 
 	"github.com/wapro/hub/internal/gateway"
 )
@@ -37,22 +36,20 @@ func (s *Store) OpenWebSession(ctx context.Context, w gateway.WebSession) error 
 
 // WebSession finds a web session that is not over, its key, and the id of the key's tenant, which the admin's has none. CodeNotFound.
 func (s *Store) WebSession(ctx context.Context, tokenHash [32]byte) (w gateway.WebSession, k gateway.APIKey, tenantID string, err error) {
-	var opened, expires, keyExpires int64
-	row := s.readRow(ctx, `SELECT w.key_id, w.opened_at, w.expires_at, COALESCE(t.id, ''), COALESCE(t.tenant_key, 0), k.name, k.scopes, k.expires_at
+	var opened, expires int64
+	row := s.readRow(ctx, `SELECT w.opened_at, w.expires_at, COALESCE(t.id, ''), `+keyColumns+`
 		FROM web_sessions w JOIN api_keys k ON k.id = w.key_id LEFT JOIN tenants t ON t.tenant_key = k.tenant_key AND t.deleted_at = 0
 		WHERE w.token_hash = $1 AND w.expires_at > $2 AND k.revoked_at = 0 AND (k.expires_at = 0 OR k.expires_at > $2) AND (k.tenant_key IS NULL OR t.id IS NOT NULL)`,
 		tokenHash[:], micros(s.now()))
-	var scopes string
-	err = row.Scan(&w.KeyID, &opened, &expires, &tenantID, &k.TenantKey, &k.Name, &scopes, &keyExpires)
+	// The whole key, as a request with the key itself reads it: what limits the one limits the other.
+	k, err = scanKey(behind{row, []any{&opened, &expires, &tenantID}})
 	if errors.Is(err, sql.ErrNoRows) {
 		return w, k, "", gateway.Errorf(gateway.CodeNotFound, "there is no such session")
 	}
 	if err != nil {
 		return w, k, "", s.wrap("read a web session", err)
 	}
-	w.TokenHash, w.OpenedAt, w.ExpiresAt = tokenHash, fromMicros(opened), fromMicros(expires)
-	k.ID, k.Scopes, k.ExpiresAt = w.KeyID, strings.Fields(scopes), fromMicros(keyExpires)
-	return w, k, tenantID, nil
+	return gateway.WebSession{TokenHash: tokenHash, KeyID: k.ID, OpenedAt: fromMicros(opened), ExpiresAt: fromMicros(expires)}, k, tenantID, nil
 }
 
 // RenewWebSession stores a later end of a web session; one that is gone stays gone.

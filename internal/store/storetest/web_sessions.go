@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -11,7 +12,11 @@ import (
 func testWebSessions(t *testing.T, open Opener) {
 	w := newWorld(t, open)
 	ctx := t.Context()
-	must(t, w.CreateKey(ctx, gateway.APIKey{ID: "of-algo", TenantKey: w.tenant.Key, Name: "shop", Scopes: []string{"read", "send"}, Hash: [32]byte{1}}))
+	shops := gateway.APIKey{
+		ID: "of-algo", TenantKey: w.tenant.Key, Name: "shop", Scopes: []string{"read", "send"}, Hash: [32]byte{1}, RequestsPerSecond: 3,
+		CreatedAt: w.clock.Now().UTC().Truncate(time.Microsecond), ExpiresAt: w.clock.Now().UTC().Truncate(time.Microsecond).Add(1000 * time.Hour),
+	}
+	must(t, w.CreateKey(ctx, shops))
 	must(t, w.CreateKey(ctx, gateway.APIKey{ID: "of-admin", Name: "admin", Hash: [32]byte{2}}))
 	signIn := func(key string, n byte) gateway.WebSession {
 		t.Helper()
@@ -31,8 +36,8 @@ func testWebSessions(t *testing.T, open Opener) {
 	shop, admin := signIn("of-algo", 1), signIn("of-admin", 2)
 	got, key, tenant, err := w.WebSession(ctx, shop.TokenHash)
 	must(t, err)
-	if got != shop || key.ID != "of-algo" || key.TenantKey != w.tenant.Key || key.Name != "shop" || len(key.Scopes) != 2 || tenant != "algo" {
-		t.Errorf("got %+v of key %+v and tenant %q, want %+v", got, key, tenant, shop)
+	if got != shop || !reflect.DeepEqual(key, shops) || tenant != "algo" {
+		t.Errorf("got %+v of key %+v and tenant %q, want %+v of %+v", got, key, tenant, shop, shops)
 	}
 	if _, key, tenant, err = w.WebSession(ctx, admin.TokenHash); err != nil || key.TenantKey != 0 || tenant != "" {
 		t.Errorf("the admin's: key %+v, tenant %q, %v", key, tenant, err)
