@@ -3,21 +3,15 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
 )
 
-const (
-	maxAnswer = 64 << 10 // bytes of an answer that are read, so that its connection can be used again; nothing is made of them
-	maxError  = 300      // bytes
-)
+const maxAnswer = 64 << 10 // bytes of an answer that are read, so that its connection can be used again; nothing is made of them
 
 // post posts one event and tells what came of it.
 func (d *Deliverer) post(ctx context.Context, w *gateway.Webhook, keys [][]byte, next gateway.Delivery) (p posted) {
@@ -44,6 +38,7 @@ func (d *Deliverer) post(ctx context.Context, w *gateway.Webhook, keys [][]byte,
 	if err != nil {
 		p.cut = ctx.Err() != nil
 		p.Error = reason(err)
+		d.Log.DebugContext(ctx, "a webhook did not answer", "webhook", w.ID, "error", withoutURL(err))
 		return p
 	}
 	defer answer.Body.Close()
@@ -54,21 +49,6 @@ func (d *Deliverer) post(ctx context.Context, w *gateway.Webhook, keys [][]byte,
 		p.wait = retryWait(answer.Header.Get("Retry-After"), at)
 	}
 	return p
-}
-
-// reason is an error without the URL, which may hold a token.
-func reason(err error) string {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		if e.Timeout() {
-			return "It did not answer in time."
-		}
-		err = e.Err
-	}
-	text := err.Error()
-	if len(text) > maxError {
-		text = text[:maxError]
-	}
-	return strings.ToValidUTF8(text, "")
 }
 
 // retryWait reads a Retry-After (RFC 9110, 10.2.3): seconds or a date, up to maxRetryWait. 0: there is none.

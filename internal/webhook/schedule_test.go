@@ -3,7 +3,6 @@ package webhook
 import (
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -128,17 +127,6 @@ func TestRetryAfterIsReadWithinBounds(t *testing.T) {
 		if got := retryWait(header, now); got != want {
 			t.Errorf("%q is %v, want %v", header, got, want)
 		}
-	}
-}
-
-func TestTheLogTellsNoURL(t *testing.T) {
-	t.Parallel()
-	err := &url.Error{Op: "Post", URL: "https://example.com/?token=hush", Err: errors.New("connection refused")}
-	if got := reason(err); got != "connection refused" {
-		t.Errorf("the reason is %q", got)
-	}
-	if got := reason(errors.New(strings.Repeat("ä", 400))); len(got) > maxError {
-		t.Errorf("the reason has %d bytes", len(got))
 	}
 }
 
