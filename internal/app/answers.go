@@ -10,6 +10,7 @@ import (
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/session"
+	"github.com/wapro/hub/internal/share"
 )
 
 // Questions is where the owner of a session finds what it is asked, and leaves its answers.
@@ -28,13 +29,15 @@ type asker interface {
 	Download(ctx context.Context, kind gateway.MessageType, m *gateway.InboundMedia, file *os.File) error
 }
 
-// answers answers questions to WhatsApp, some at a time. It implements session.Queries.
+// answers answers questions to WhatsApp, some at a time, half of them of one tenant at most: a download takes minutes. It implements session.Queries.
 type answers struct {
 	hub   *Hub
-	slots chan struct{}
+	slots *share.Places
 }
 
-func newAnswers(h *Hub) answers { return answers{h, make(chan struct{}, gateway.QueriesAtOnce)} }
+func newAnswers(h *Hub) answers {
+	return answers{h, share.New(gateway.QueriesAtOnce, gateway.QueriesAtOnce/2)}
+}
 
 // answerTimeout bounds the writing of an answer.
 const answerTimeout = 10 * time.Second
@@ -43,12 +46,11 @@ const answerTimeout = 10 * time.Second
 func (a answers) Answer(ctx context.Context, client session.Client, tenantKey int64, id string) {
 	ctx, cancel := context.WithTimeout(ctx, gateway.MediaPatience)
 	defer cancel()
-	select {
-	case a.slots <- struct{}{}:
-		defer func() { <-a.slots }()
-	case <-ctx.Done():
-		return
+	leave, err := a.slots.Wait(ctx, tenantKey)
+	if err != nil {
+		return // nobody waits for the answer any more
 	}
+	defer leave()
 	q, err := a.hub.database.Query(ctx, tenantKey, id)
 	if err == nil && !q.Answered.IsZero() {
 		return

@@ -37,7 +37,7 @@ const (
 	InboundFileAge   = 23 * time.Hour // that a file which was fetched is answered without a question; retention keeps it for longer
 	QueriesKept      = time.Hour
 	MaxOpenQueries   = 20 // of a tenant
-	QueriesAtOnce    = 4  // that a process answers
+	QueriesAtOnce    = 4  // that a process answers, half of them of one tenant
 	NumberCheckBatch = 50 // numbers of one question to WhatsApp
 )
 

@@ -66,12 +66,11 @@ func (s *Server) withBulk(c echo.Context, act func(gateway.BulkRequest, *gateway
 	if _, _, err := idempotencyKey(c.Request()); err != nil {
 		return err
 	}
-	select {
-	case s.uploads <- struct{}{}:
-		defer func() { <-s.uploads }()
-	default:
-		return gateway.Errorf(gateway.CodeUnavailable, "%d bulk sends are arriving already; try again soon", cap(s.uploads))
+	leave, err := s.uploads.Take(callOf(c).holder())
+	if err != nil {
+		return noPlace(err, gateway.CodeUnavailable, "bulk sends are arriving")
 	}
+	defer leave()
 	rows, err := s.bulks.NewRows()
 	if err != nil {
 		return wrap(err, "make room for the rows")

@@ -145,13 +145,13 @@ type Options struct {
 	Pacing       gateway.Pacing   // of tenants that chose nothing
 	Version      string           // shown at /; "dev"
 	RequestTime  time.Duration    // for a request that neither waits, streams nor uploads; 30 s
-	MaxWaiters   int              // requests held by ?wait= at a time; 1000
-	MaxStreams   int              // open event streams, and requests that wait for a pairing code, at a time; 200
+	MaxWaiters   int              // requests held by ?wait= at a time, a quarter of them by one tenant; 1000
+	MaxStreams   int              // open event streams, and requests that wait for a pairing code or for WhatsApp, at a time, a quarter of them by one tenant; 200
 	CodeWait     time.Duration    // how long a request waits for a pairing code; 20 s
 	PollInterval time.Duration    // how often awaited statuses and codes are asked for; 50 ms
 	StreamPoll   time.Duration    // how often a stream looks at its session; 500 ms
 	BulkPoll     time.Duration    // how often a stream looks at its bulk; 1 s
-	MaxUploads   int              // bulks that arrive at a time; 4
+	MaxUploads   int              // bulks that arrive at a time, half of them of one tenant; 4
 	Heartbeat    time.Duration    // a comment on a silent stream; 15 s
 	KeyCacheTTL  time.Duration    // how long a key is believed without asking the store, and twice how often requests that take long are asked again; 2 s
 	KeyLock      time.Duration    // how long an Idempotency-Key is held whose process died, or could not let it go; 1 min

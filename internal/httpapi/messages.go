@@ -103,7 +103,7 @@ func (s *Server) GetMessage(c echo.Context, _ string, id string, params spec.Get
 		return wrap(err, "read the message")
 	}
 	if wait > 0 && !reached(m.Status, until) {
-		if err := s.waits.wait(ctx, s.stopping, m.ID, until, wait); err != nil {
+		if err := s.waits.wait(ctx, s.stopping, callOf(c).holder(), m.ID, until, wait); err != nil {
 			return err
 		}
 		if m, err = s.store.Message(ctx, tenant, id); err != nil {

@@ -20,12 +20,11 @@ func (s *Server) connectByCode(ctx context.Context, stored gateway.Session, phon
 	if s.showsCodeFor(&stored, phone) {
 		return codeAnswer(&stored), nil
 	}
-	select { // it looks at the session like a stream does
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-	default:
-		return nil, gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d requests follow sessions already", cap(s.streams))
+	leave, err := s.streams.Take(stored.TenantKey) // it looks at the session like a stream does
+	if err != nil {
+		return nil, noPlace(err, gateway.CodeTooManyWaiters, "requests follow sessions")
 	}
+	defer leave()
 	if err := s.ask(ctx, gateway.Command{TenantKey: stored.TenantKey, Kind: gateway.CommandConnect, Phone: phone}); err != nil {
 		return nil, err
 	}

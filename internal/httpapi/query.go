@@ -40,12 +40,11 @@ func (s *Server) question(ctx context.Context, tenantKey int64, kind gateway.Que
 	if stored.State != gateway.SessionOnline {
 		return "", gateway.Errorf(gateway.CodeSessionOffline, "the session is %s; GET .../session says why", stored.State)
 	}
-	select { // it looks at its question like a stream does
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-	default:
-		return "", gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d requests follow sessions already", cap(s.streams))
+	leave, err := s.streams.Take(tenantKey) // it looks at its question like a stream does
+	if err != nil {
+		return "", noPlace(err, gateway.CodeTooManyWaiters, "requests follow sessions")
 	}
+	defer leave()
 	id, err := uuid.NewV7()
 	if err != nil {
 		return "", fmt.Errorf("make an id: %w", err)

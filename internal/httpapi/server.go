@@ -22,6 +22,7 @@ import (
 
 	"github.com/wapro/hub/internal/gateway"
 	"github.com/wapro/hub/internal/httpapi/spec"
+	"github.com/wapro/hub/internal/share"
 )
 
 // Bounds of a request. Text of MaxTextBytes may take six bytes each when escaped, hence the megabyte.
@@ -61,9 +62,9 @@ type Server struct {
 	keys     *keyCache
 	keyLooks chan struct{} // one token per key that is looked up
 	waits    *waiters
-	streams  chan struct{} // one token per open stream
+	streams  *share.Places // of open streams, and requests that look at something as often
 	watched  watchedBulks  // by streams
-	uploads  chan struct{} // one token per bulk that arrives
+	uploads  *share.Places // of bulks that arrive
 	stopping chan struct{} // closed by Stop: waits and streams end
 	stopOnce sync.Once
 }
@@ -77,6 +78,27 @@ type call struct {
 	manages   bool           // the key has the scope manage
 }
 
+// holder is who holds the places that the call takes: its tenant, but for the operator, who must be able to look when a tenant has taken all of its own.
+func (k *call) holder() int64 {
+	if k.admin {
+		return 0
+	}
+	return k.tenant.Key
+}
+
+// noPlace is the refusal of who got none of the places that all tenants share; what is what they are for.
+func noPlace(err error, code gateway.Code, what string) error {
+	full, _ := errors.AsType[*share.Full](err)
+	switch {
+	case full == nil:
+		return err
+	case full.Own:
+		return gateway.Errorf(code, "%d %s of this tenant already, which is its share of what all tenants have", full.Places, what)
+	default:
+		return gateway.Errorf(code, "%d %s already", full.Places, what)
+	}
+}
+
 // New makes the API of deps. It starts nothing.
 func New(deps Deps) (*Server, error) {
 	opts := deps.Options.withDefaults()
@@ -87,8 +109,8 @@ func New(deps Deps) (*Server, error) {
 		echo:     echo.New(),
 		keys:     newKeyCache(opts.KeyCacheTTL, opts.Clock),
 		keyLooks: make(chan struct{}, maxKeyLooks),
-		streams:  make(chan struct{}, opts.MaxStreams),
-		uploads:  make(chan struct{}, opts.MaxUploads),
+		streams:  share.New(opts.MaxStreams, opts.MaxStreams/4),
+		uploads:  share.New(opts.MaxUploads, opts.MaxUploads/2),
 		stopping: make(chan struct{}),
 	}
 	s.waits = newWaiters(deps.Store.Statuses, opts.PollInterval, opts.MaxWaiters, deps.Log)

@@ -52,12 +52,11 @@ func (s *Server) StreamSessionEvents(c echo.Context, _ string) error {
 
 // openStream begins to stream, unless too many do; every so often there is to be looked for something new. The caller ends it.
 func (s *Server) openStream(c echo.Context, every time.Duration) (*eventStream, error) {
-	select {
-	case s.streams <- struct{}{}:
-	default:
-		return nil, gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d streams are open already", cap(s.streams))
+	leave, err := s.streams.Take(callOf(c).holder())
+	if err != nil {
+		return nil, noPlace(err, gateway.CodeTooManyWaiters, "streams are open")
 	}
-	out := &eventStream{c: c, poll: time.NewTicker(every), beat: time.NewTicker(s.opts.Heartbeat), leave: func() { <-s.streams }}
+	out := &eventStream{c: c, poll: time.NewTicker(every), beat: time.NewTicker(s.opts.Heartbeat), leave: leave}
 	if err := out.begin(); err != nil {
 		out.end()
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wapro/hub/internal/gateway"
+	"github.com/wapro/hub/internal/share"
 )
 
 // pollTime bounds one look at the awaited statuses.
@@ -27,7 +28,7 @@ func reached(status, until gateway.Status) bool {
 type waiters struct {
 	statuses func(ctx context.Context, ids []string) (map[string]gateway.Status, error)
 	interval time.Duration
-	limit    int
+	places   *share.Places
 	log      *slog.Logger
 
 	mu      sync.Mutex
@@ -44,15 +45,20 @@ type waiter struct {
 }
 
 func newWaiters(statuses func(context.Context, []string) (map[string]gateway.Status, error), interval time.Duration, limit int, log *slog.Logger) *waiters {
-	return &waiters{statuses: statuses, interval: interval, limit: limit, log: log, waiting: map[*waiter]struct{}{}}
+	return &waiters{statuses: statuses, interval: interval, places: share.New(limit, limit/4), log: log, waiting: map[*waiter]struct{}{}}
 }
 
 // wait returns when message id reached until, or after d, or when stopping is closed. The error is
 // gateway.CodeTooManyWaiters, or the end of ctx.
-func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, id string, until gateway.Status, d time.Duration) error {
+func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, holder int64, id string, until gateway.Status, d time.Duration) error {
+	leave, err := w.places.Take(holder)
+	if err != nil {
+		return noPlace(err, gateway.CodeTooManyWaiters, "requests wait")
+	}
+	defer leave()
 	one := &waiter{id: id, until: until, done: make(chan struct{})}
 	if !w.enter(ctx, one) {
-		return gateway.Errorf(gateway.CodeTooManyWaiters, "more than %d requests wait already; ask again without wait", w.limit)
+		return gateway.Errorf(gateway.CodeTooManyWaiters, "nobody waits any more: the hub stops")
 	}
 	defer w.leave(one)
 	timer := time.NewTimer(d)
@@ -70,7 +76,7 @@ func (w *waiters) wait(ctx context.Context, stopping <-chan struct{}, id string,
 func (w *waiters) enter(ctx context.Context, one *waiter) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || len(w.waiting) >= w.limit {
+	if w.closed {
 		return false
 	}
 	w.waiting[one] = struct{}{}
