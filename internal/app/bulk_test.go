@@ -292,3 +292,51 @@ func TestACanceledBulkEndsWithWhatACapHolds(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatIsHeldOfAPausedBulkRestsUntilItIsResumed: a change of the pacing costs it no row of history, and the resumption does not wait for the rest's end.
+func TestWhatIsHeldOfAPausedBulkRestsUntilItIsResumed(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		const n = 12
+		id := strangers(t, w, n).ID
+		steerBulk(t, w.API, id, "pause")
+		resting := func() (messages []testkit.Message) {
+			for _, m := range heldOf(t, w, id) {
+				if m.Error != nil && m.Error.Message == "The bulk is paused." {
+					messages = append(messages, m)
+				}
+			}
+			return messages
+		}
+		rest := func() []testkit.Message {
+			t.Helper()
+			testkit.Eventually(t, bulkPatience, func() (bool, string) {
+				return len(resting()) == n-1, fmt.Sprintf("%d of %d rest with their bulk", len(resting()), n-1)
+			})
+			return resting()
+		}
+		told := func(m testkit.Message) int {
+			t.Helper()
+			var events struct{ Data []struct{ Detail string } }
+			w.API.JSON(t, http.MethodGet, "/api/algo/messages/"+m.ID+"/events", nil, http.StatusOK, &events)
+			return len(events.Data)
+		}
+		before := rest()
+		history := told(before[0])
+		if left := time.Until(before[0].NextAttemptAt); left < 30*time.Minute {
+			t.Errorf("it is looked at again in %s", left)
+		}
+
+		w.API.JSON(t, http.MethodPatch, "/api/algo/settings", map[string]any{"pacing": map[string]any{"firstContactsPerDay": 0}}, http.StatusOK, nil)
+		testkit.Eventually(t, bulkPatience, func() (bool, string) {
+			m := w.API.Get(t, "algo", before[0].ID)
+			return m.Phase == "held" && m.NextAttemptAt.After(before[0].NextAttemptAt), fmt.Sprintf("%+v; it was to be looked at anew", m)
+		})
+		if now := told(before[0]); now != history {
+			t.Errorf("its history went from %d rows to %d", history, now)
+		}
+		rest()
+		steerBulk(t, w.API, id, "resume")
+		awaitBulk(t, w.API, id, "its end", func(b bulkBody) bool { return b.Status == "finished" && b.Counts["read"] == n })
+	})
+}

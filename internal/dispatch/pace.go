@@ -14,10 +14,11 @@ import (
 // known after the claim: that message is held, and no attempt is counted.
 
 const (
-	paceTTL  = 2 * time.Second        // how long a tenant's pacing is believed
-	longRest = time.Minute            // a lane is asked again after it: what the tenant chose may have changed
-	wink     = 250 * time.Millisecond // a wait up to it is waited for here: stopping and starting the queue takes as long
-	aDay     = 24 * time.Hour
+	paceTTL    = 2 * time.Second        // how long a tenant's pacing is believed
+	longRest   = time.Minute            // a lane is asked again after it: what the tenant chose may have changed
+	pausedRest = time.Hour              // what is held of a paused bulk is looked at again after it, should the word of the resumption be lost
+	wink       = 250 * time.Millisecond // a wait up to it is waited for here: stopping and starting the queue takes as long
+	aDay       = 24 * time.Hour
 )
 
 // pacer is what is known of one tenant. It is used by one handler at a time; the lock is for one that outlives its tenant's queue.
@@ -216,7 +217,7 @@ func (d *Dispatcher) ofBulk(ctx context.Context, m *gateway.Message) (kind gatew
 			return kind, failure, until, nil
 		case b.Status == gateway.BulkPaused && m.Attempts <= 1: // one that was tried goes on
 			kind, failure = hold(gateway.CodePaced, "The bulk is paused.")
-			return kind, failure, d.Clock().Add(longRest), nil
+			return kind, failure, d.Clock().Add(pausedRest), nil
 		default:
 		}
 	}

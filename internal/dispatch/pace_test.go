@@ -212,6 +212,33 @@ func TestWhatIsHeldOfAStoppedBulkIsNotSent(t *testing.T) {
 	}
 }
 
+// TestAPausedBulkRests: what is held of it is looked at once an hour at most, without a row of history each time, and not beyond its end.
+func TestAPausedBulkRests(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := gateway.Bulk{ID: "spring", TenantKey: w.tenant.Key, TenantID: w.tenant.ID, Status: gateway.BulkRunning, Lane: gateway.PriorityBulk}
+	w.Paces = stopped{w.Paces, &b}
+	w.choose(gateway.PacingChoice{FirstContactsPerDay: of(1)})
+	w.handle(w.accept(alice))
+	m := w.accept(bob, func(m *gateway.Message) { m.BulkID, m.ExpiresAt = b.ID, w.Now().Add(26*time.Hour+30*time.Minute) })
+	w.handle(m)
+	b.Status = gateway.BulkPaused
+	w.Advance(aDay)
+	for _, want := range []time.Duration{time.Hour, time.Hour, 30*time.Minute - 2*time.Second} { // choose has advanced the clock
+		w.handle(m)
+		got := w.stored(m)
+		if rests := got.NextAttemptAt.Sub(w.Now()); got.Phase != gateway.PhaseHeld || rests.Round(time.Minute) != want.Round(time.Minute) || got.Attempts != 0 {
+			t.Fatalf("%s for %s after %d attempts, want it held for %s", got.Phase, rests, got.Attempts, want)
+		}
+		w.Advance(got.NextAttemptAt.Sub(w.Now()))
+	}
+	events, err := w.store.Events(t.Context(), w.tenant.Key, m.ID)
+	must(t, err)
+	if len(events) != 4 { // accepted, claimed, held for the cap, held for the pause
+		t.Errorf("its history is %+v", events)
+	}
+}
+
 // stopped are paces with one bulk.
 type stopped struct {
 	dispatch.Paces

@@ -89,7 +89,11 @@ func (m *Message) Apply(now time.Time, instance string, o Outcome) []Event {
 		m.giveBack(PhaseOffline, time.Time{}, o.Failure)
 		return nil
 	case OutcomeHold:
+		told := m.Error != nil && *m.Error == o.Failure
 		m.giveBack(PhaseHeld, o.RetryAt, o.Failure)
+		if told {
+			return nil // it was held for the same reason before: that is no news, however often it is looked at
+		}
 		return []Event{m.event(now, "Held: "+o.Failure.Message)}
 	case OutcomeRetry:
 		if m.Attempts >= MaxAttempts {

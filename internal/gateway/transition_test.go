@@ -248,6 +248,32 @@ func TestOutcomesOfAnAttempt(t *testing.T) {
 	}
 }
 
+func TestAHoldIsToldOnceForEachReason(t *testing.T) {
+	t.Parallel()
+	m := queued()
+	now := start
+	hold := func(failure Failure, want int) {
+		t.Helper()
+		now = now.Add(time.Minute)
+		if _, err := m.Begin(now, "p"); err != nil {
+			t.Fatal(err)
+		}
+		at := now.Add(time.Minute)
+		if events := m.Apply(now, "p", Outcome{Kind: OutcomeHold, RetryAt: at, Failure: failure}); len(events) != want || m.Phase != PhaseHeld || !m.NextAttemptAt.Equal(at) ||
+			*m.Error != failure || m.Attempts != 0 {
+			t.Errorf("held for %s: %+v, %+v with %d rows of history, want %d", failure.Message, m, m.Error, len(events), want)
+		}
+		now = at
+	}
+	capped, paused := Failure{Code: CodePaced, Message: "a cap"}, Failure{Code: CodePaced, Message: "a pause"}
+	for _, step := range []struct {
+		why  Failure
+		want int
+	}{{capped, 1}, {capped, 0}, {paused, 1}, {paused, 0}, {paused, 0}, {capped, 1}} {
+		hold(step.why, step.want)
+	}
+}
+
 func TestClaimWritesHistoryOnlyWhenThereIsNews(t *testing.T) {
 	t.Parallel()
 	m := queued()
