@@ -105,7 +105,7 @@ func elsewhere() map[string]string {
 		"CreateTenant": administers, "CreateKey": administers, "RevokeKey": administers, "RotateKey": administers, "UpdateLimits": administers, "KeepFetched": fetches, "FetchedFor": fetches, "AddCommand": administers, "TakeCommands": administers,
 		"AddOptOuts": administers, "RemoveOptOut": administers, "LastSeq": purges, "UpdateWaiting": purges, "Backlog": pairs,
 		"SetQueue": administers, "UpdateSettings": administers, "CancelQueued": purges, "CancelBegun": purges,
-		"SentTimes": caps, "SentTimesTo": caps, "FirstContactTimes": caps, "Bulk": caps,
+		"SentTimes": caps, "SentTimesTo": caps, "HeldBefore": caps, "FirstContactTimes": caps, "Bulk": caps,
 		"NextRecipients": ahead,
 		"Reconsider":     frees,
 		"Ask":            asks, "Query": asks, "LastQuery": asks, "AnswerQuery": asks, "NumberChecks": asks, "KeepNumberChecks": asks,

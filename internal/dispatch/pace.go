@@ -30,8 +30,6 @@ type pacer struct {
 	window int // messages of pace.Sent that are known, if there are as many
 	pace   gateway.Pace
 	firsts []time.Time // first contacts, oldest first; as many as the cap needs
-	made   int         // first contacts since the times were read
-	slots  int         // which of them the last one that is held will be
 	ahead  int         // sends until the next look ahead
 }
 
@@ -113,18 +111,17 @@ func (d *Dispatcher) learn(ctx context.Context, p *pacer, f gateway.Fence) error
 		if p.firsts, err = d.Paces.FirstContactTimes(ctx, f.TenantKey, since, limit); err != nil {
 			return err
 		}
-		p.made, p.slots = 0, 0
 	}
 	p.fence, p.read, p.pacing = f, now, pacing
 	return nil
 }
 
-// Reconsider has the tenant's pacing read anew before its next message, and the times at which first contacts come back reckoned anew.
+// Reconsider has the tenant's pacing read anew before its next message.
 func (d *Dispatcher) Reconsider(tenantKey int64) {
 	p := d.pacer(tenantKey)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.read, p.slots = time.Time{}, p.made
+	p.read = time.Time{}
 }
 
 func (d *Dispatcher) gap(p gateway.Pacing) time.Duration {
@@ -140,7 +137,6 @@ func (d *Dispatcher) paced(tenantKey int64, first bool) {
 	p.pace.Last, p.pace.Gap = now, d.gap(p.pacing)
 	p.pace.Sent = newest(append(p.pace.Sent, now), p.window)
 	if first {
-		p.made++
 		p.firsts = newest(append(p.firsts, now), p.pacing.FirstContactsPerDay)
 	}
 }
@@ -224,31 +220,18 @@ func (d *Dispatcher) ofBulk(ctx context.Context, m *gateway.Message) (kind gatew
 	return kind, failure, until, nil
 }
 
-// slot is when the next first contact may go out, a zero time when that is now. Each caller that must wait gets a time of its own: else
-// all that are held would come back together, for one of them to go. The caller holds mu.
-func (p *pacer) slot(now time.Time) time.Time {
-	limit := p.pacing.FirstContactsPerDay
-	if !gateway.OldestLeaves(p.firsts, limit, aDay).After(now) {
-		return time.Time{}
-	}
-	k := max(0, p.slots-p.made) // were given out before it
-	p.slots = p.made + k + 1
-	return p.firsts[len(p.firsts)-limit+k%limit].Add(time.Duration(1+k/limit) * aDay)
-}
-
 // capped is until when a cap keeps m back, and why; a zero time when none does.
 func (d *Dispatcher) capped(ctx context.Context, m *gateway.Message, first bool) (until time.Time, message string, err error) {
+	if first {
+		if until, err = d.room(ctx, m); err != nil || !until.IsZero() {
+			return until, capOfFirstContacts().Message, err
+		}
+	}
 	p := d.pacer(m.TenantKey)
 	now := d.Clock()
 	p.mu.Lock()
 	limit := p.pacing.PerRecipientPerDay
-	if first {
-		until = p.slot(now)
-	}
 	p.mu.Unlock()
-	if !until.IsZero() {
-		return until, "The tenant's cap of first contacts a day is reached.", nil
-	}
 	if limit <= 0 {
 		return time.Time{}, "", nil
 	}

@@ -33,6 +33,7 @@ func (s *Store) Sweep() map[string]string {
 func (s *Store) Waits() map[string]string {
 	return map[string]string{
 		"backlog": hasBacklog, "depth": selectDepth, "ahead in a lane": aheadInLane, "ahead in a bulk": aheadInBulk,
+		"held before":                  heldBefore,
 		"held":                         strings.ReplaceAll(`SELECT id FROM messages `+heldUntilLater, "{skip}", ""),
 		"a step of a purge":            strings.ReplaceAll(`SELECT id FROM messages `+waitingIn, "{skip}", ""),
 		"held of a bulk":               countHeld,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -29,6 +30,33 @@ const firstContacts = `tenant_key = $1 AND sent_at > $2 AND sent_at <> 0 AND rec
 func (s *Store) SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error) {
 	return s.times(ctx, `tenant_key = $1 AND sent_at > $2 AND recipient = $4`, tenantKey, micros(since), limit, to)
 }
+
+// HeldBefore counts the messages of m's tenant that are held for the same reason, until a time before within (zero: any), and are to go before
+// m: those of higher lanes and the older ones of its own, but none that will have expired by then. It counts no more than limit.
+func (s *Store) HeldBefore(ctx context.Context, m *gateway.Message, reason gateway.Failure, within time.Time, limit int) (int, error) {
+	until := int64(math.MaxInt64)
+	if !within.IsZero() {
+		until = micros(within)
+	}
+	total := 0
+	for _, lane := range gateway.Priorities() {
+		before := m.Seq
+		if lane != m.Priority {
+			before = math.MaxInt64 // all of it
+		}
+		var n int
+		if err := s.readRow(ctx, heldBefore, m.TenantKey, lane, until, before, reason.Code, reason.Message, limit-total).Scan(&n); err != nil {
+			return 0, s.wrap("count what is held", err)
+		}
+		if total += n; total >= limit || lane == m.Priority {
+			break
+		}
+	}
+	return total, nil
+}
+
+const heldBefore = `SELECT COUNT(*) FROM (SELECT 1 FROM messages WHERE tenant_key = $1 AND lane = $2 AND phase NOT IN ('', 'schedule') AND phase = 'held'
+	AND next_attempt_at < $3 AND seq < $4 AND error_code = $5 AND error_message = $6 AND (expires_at = 0 OR next_attempt_at < expires_at) LIMIT $7) before`
 
 func (s *Store) times(ctx context.Context, where string, args ...any) ([]time.Time, error) {
 	rows, err := s.read(ctx, `SELECT sent_at FROM messages WHERE `+where+` ORDER BY sent_at DESC LIMIT $3`, args...)

@@ -33,6 +33,7 @@ func sweeps(s *store.Store, now time.Time) map[string]string {
 		"ahead in a lane":              {"1", "'bulk'", "9000000", window},
 		"ahead in a bulk":              {"1", "'b'", "9000000", window},
 		"held":                         {"1", "'bulk'", at, window},
+		"held before":                  {"1", "'bulk'", at, "9000000", "'paced'", "'a cap'", window},
 		"a step of a purge":            {"1", "9000000", "0", "0", "'bulk'", "'waiting'", window},
 		"a step of a purge, scheduled": {"1", "9000000", "0", window},
 		"held of a bulk":               {"1", "'b'", window},

@@ -172,3 +172,46 @@ func testWaiting(t *testing.T, open Opener) {
 		}
 	}
 }
+
+// testHeldBefore: who is held for a reason and goes before a message, by lane and age; not those who will have expired.
+func testHeldBefore(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	fence := w.lease("worker", time.Hour)
+	begun := w.clock.Now()
+	full, other := gateway.Failure{Code: gateway.CodePaced, Message: "The cap is reached."}, gateway.Failure{Code: gateway.CodePaced, Message: "Another."}
+	hold := func(lane gateway.Priority, reason gateway.Failure, until time.Duration) *gateway.Message {
+		t.Helper()
+		m := w.message(w.tenant, lane)
+		m.ExpiresAt = begun.Add(10 * time.Hour)
+		must(t, w.Accept(t.Context(), []*gateway.Message{m}, nil))
+		w.record(w.claim(fence, m), gateway.Outcome{Kind: gateway.OutcomeHold, Failure: reason, RetryAt: begun.Add(until * time.Hour)})
+		return m
+	}
+	first := hold(gateway.PriorityNormal, full, 3)
+	hold(gateway.PriorityNormal, full, 1)
+	hold(gateway.PriorityNormal, other, 1)
+	hold(gateway.PriorityNormal, full, 10) // at its end
+	hold(gateway.PriorityBulk, full, 1)
+	high := hold(gateway.PriorityHigh, full, 2)
+	last := hold(gateway.PriorityNormal, full, 4)
+	w.accept(gateway.PriorityNormal, 1)
+	foreign := w.message(w.newTenant("other"), gateway.PriorityBulk)
+	must(t, w.Accept(t.Context(), []*gateway.Message{foreign}, nil))
+
+	for _, c := range []struct {
+		m      *gateway.Message
+		within time.Duration
+		limit  int
+		want   int
+	}{
+		{high, 0, 9, 0}, {first, 0, 9, 1}, {last, 0, 9, 3}, {last, 2, 9, 1}, {last, 3, 9, 2}, {last, 0, 2, 2}, {foreign, 0, 9, 0},
+	} {
+		var within time.Time
+		if c.within > 0 {
+			within = begun.Add(c.within * time.Hour)
+		}
+		if n, err := w.HeldBefore(t.Context(), c.m, full, within, c.limit); err != nil || n != c.want {
+			t.Errorf("%d before %s of lane %s within %d h, %v; want %d", n, c.m.ID, c.m.Priority, c.within, err, c.want)
+		}
+	}
+}

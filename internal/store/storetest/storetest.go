@@ -71,6 +71,7 @@ func Run(t *testing.T, open Opener) {
 		{"NextRecipientsComeInOrder", testNextRecipients},
 		{"FirstContactsAreFoundOutLater", testFirstContactTimes},
 		{"HeldMessagesAreReconsidered", testReconsider},
+		{"WhoIsHeldBeforeIsCounted", testHeldBefore},
 		{"WhatWaitsIsWalkedOver", testWaiting},
 		{"LeasesAreExclusive", testLeases},
 		{"WorkersAndTheirShares", testWorkers},
