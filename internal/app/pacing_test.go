@@ -119,3 +119,20 @@ func TestAChangeOfThePacingTakesEffectAtOnce(t *testing.T) {
 		goes(third, since)
 	})
 }
+
+// TestWhoHasTwoFormsOfANumberIsKnownInBoth: a Brazilian customer, whom WhatsApp knows without the ninth digit, is a stranger once, in whatever way the
+// tenant writes the number; the cap of first contacts is another's.
+func TestWhoHasTwoFormsOfANumberIsKnownInBoth(t *testing.T) {
+	testkit.EachShape(t, func(t *testing.T, shape testkit.Shape) {
+		w := testkit.Paired(t, shape)
+		w.API.JSON(t, http.MethodPatch, "/api/algo/settings", map[string]any{"pacing": map[string]any{"firstContactsPerDay": 1}}, http.StatusOK, nil)
+		for i, to := range []string{"+55 11 98765-4321", "5511987654321", "5511987654321@s.whatsapp.net", "551187654321"} {
+			m := w.API.Send(t, "algo", to, fmt.Sprintf("hello %d", i))
+			if m = w.API.AwaitStatus(t, "algo", m.ID, "read"); m.RecipientJID != "551187654321@s.whatsapp.net" {
+				t.Errorf("%s is %s", to, m.RecipientJID)
+			}
+		}
+		stranger := w.API.Send(t, "algo", "919876500150", "hello, stranger")
+		w.API.Await(t, "algo", stranger.ID, 3*time.Minute, "held", func(m testkit.Message) bool { return m.Phase == "held" })
+	})
+}

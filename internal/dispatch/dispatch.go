@@ -45,7 +45,8 @@ type Sessions interface {
 
 // Contacts knows who was written to before, and who is to be next.
 type Contacts interface {
-	KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error)
+	// KnownContact reports whether a person was written to or has written: as Message.To names them, or their JID.
+	KnownContact(ctx context.Context, tenantKey int64, to, recipientJID string) (bool, error)
 	// NextRecipients lists the people whom the next messages go to, those of at most limit messages of each lane, and tells how many of these
 	// go to them.
 	NextRecipients(ctx context.Context, tenantKey int64, limit int) (recipients []string, messages int, err error)
@@ -61,7 +62,7 @@ type Paces interface {
 	// HeldBefore counts the messages of m's tenant that are held for the same reason, until a time before within (zero: any), and are to go before
 	// m: those of higher lanes and the older ones of its own, but none that will have expired by then. It counts no more than limit.
 	HeldBefore(ctx context.Context, m *gateway.Message, reason gateway.Failure, within time.Time, limit int) (int, error)
-	// SentTimesTo is the same for one recipient, as Message.To names it.
+	// SentTimesTo is the same for one recipient, as Message.To names it, in whatever other way it was written to.
 	SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error)
 	// Bulk reads a bulk that was accepted. gateway.CodeNotFound.
 	Bulk(ctx context.Context, tenantKey int64, id string) (gateway.Bulk, error)

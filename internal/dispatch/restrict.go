@@ -21,7 +21,7 @@ func (d *Dispatcher) firstContact(ctx context.Context, m *gateway.Message) bool 
 	if m.IsGroup() {
 		return false
 	}
-	known, err := d.Contacts.KnownContact(ctx, m.TenantKey, recipientOf(m))
+	known, err := d.Contacts.KnownContact(ctx, m.TenantKey, m.To, recipientOf(m))
 	if err != nil {
 		d.Log.Warn("could not look a contact up", "messageId", m.ID, "error", err)
 	}

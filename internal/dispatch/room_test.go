@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -85,4 +86,23 @@ func TestNobodyWaitsBehindWhatHasEnded(t *testing.T) {
 	w.expectSent(w.stranger(high))
 	now := w.Now()
 	w.expectPaced(w.stranger(high), now.Add(aDay))
+}
+
+// TestACustomerWithTwoFormsOfANumberIsNoStranger: the tenant writes a Brazilian number with its ninth digit, WhatsApp without.
+func TestACustomerWithTwoFormsOfANumberIsNoStranger(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.choose(gateway.PacingChoice{FirstContactsPerDay: of(1), PerRecipientPerDay: of(4)})
+	w.answer(func(context.Context, *gateway.Message) (gateway.Sent, error) {
+		return gateway.Sent{RecipientJID: gateway.UserJID("551187654321"), At: w.Now()}, nil
+	})
+	const list = "5511987654321"
+	begun := w.Now()
+	for _, to := range []string{list, list, gateway.UserJID(list), "551187654321"} {
+		w.expectSent(w.accept(to))
+	}
+	w.expectPaced(w.stranger(), begun.Add(aDay))
+	for _, to := range []string{list, gateway.UserJID(list), "551187654321"} { // four a day, however they are written
+		w.expectPaced(w.accept(to), begun.Add(aDay))
+	}
 }

@@ -18,6 +18,11 @@ func SelectClaimable() string { return sqliteDialect().sql(selectClaimable) }
 // FirstContacts is which messages count as first contacts; $1 is the tenant's key, $2 since when.
 const FirstContacts = firstContacts
 
+// Recipients are the statements that ask whether and when somebody was written to: $1 is the tenant's key.
+func Recipients() map[string]string {
+	return map[string]string{"by JID": sentToJID, "by name": sentToName, "times": sentTo}
+}
+
 // SelectAhead is the statement of a quick claim; its last arguments are of the lease.
 func SelectAhead() string { return postgresDialect().sql(selectAhead) }
 

@@ -155,15 +155,27 @@ func (s *Store) inParts(ids []string, do func(list string, args []any) error) er
 	return nil
 }
 
-// KnownContact reports whether a message to recipientJID (the JID of a number, bare) was sent before, or one was received from it.
-func (s *Store) KnownContact(ctx context.Context, tenantKey int64, recipientJID string) (bool, error) {
+// KnownContact reports whether a message to a person was sent before, or one was received: to is how the tenant writes the recipient (Message.To),
+// recipientJID the JID of a number, bare, as far as it is known. The two may be of different numbers, where a country's numbers have two forms.
+func (s *Store) KnownContact(ctx context.Context, tenantKey int64, to, recipientJID string) (bool, error) {
 	var n int
-	err := s.readRow(ctx, `SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM messages
-		WHERE tenant_key = $1 AND recipient_jid = $2 AND sent_at > 0 LIMIT 1) known)
-		+ (SELECT COUNT(*) FROM (SELECT 1 FROM inbound_messages WHERE tenant_key = $1 AND number = $3 AND number <> '' LIMIT 1) wrote)`,
-		tenantKey, recipientJID, (&gateway.Inbound{Sender: recipientJID}).Number()).Scan(&n)
+	number, jid := spellings(to)
+	err := s.readRow(ctx, knownContact, tenantKey, recipientJID, (&gateway.Inbound{Sender: recipientJID}).Number(), number, jid).Scan(&n)
 	if err != nil {
 		return false, s.wrap("look up contact", err)
 	}
 	return n > 0, nil
+}
+
+const (
+	knownContact = `SELECT (SELECT COUNT(*) FROM (` + sentToJID + `) known) + (SELECT COUNT(*) FROM (` + sentToName + `) named)
+		+ (SELECT COUNT(*) FROM (SELECT 1 FROM inbound_messages WHERE tenant_key = $1 AND number = $3 AND number <> '' LIMIT 1) wrote)`
+	sentToJID  = `SELECT 1 FROM messages WHERE tenant_key = $1 AND recipient_jid = $2 AND sent_at > 0 LIMIT 1`
+	sentToName = `SELECT 1 FROM messages WHERE tenant_key = $1 AND recipient IN ($4, $5) AND sent_at > 0 LIMIT 1`
+)
+
+// spellings are the two ways of writing the number to as a recipient.
+func spellings(to string) (number, jid string) {
+	number = strings.TrimSuffix(to, "@"+gateway.ServerUser)
+	return number, gateway.UserJID(number)
 }

@@ -26,10 +26,19 @@ const firstContacts = `tenant_key = $1 AND sent_at > $2 AND sent_at <> 0 AND rec
 	SELECT 1 FROM messages e WHERE e.tenant_key = messages.tenant_key AND e.recipient_jid = messages.recipient_jid AND e.sent_at > 0
 		AND (e.sent_at < messages.sent_at OR e.sent_at = messages.sent_at AND e.seq < messages.seq)))`
 
-// SentTimesTo is SentTimes for messages to one recipient, as To names it.
+// SentTimesTo is SentTimes for messages to one recipient, as To names it, however else it was written: as a number or a JID, and in the other
+// form of its number or as a LID when WhatsApp said once that they are the same.
 func (s *Store) SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error) {
-	return s.times(ctx, `tenant_key = $1 AND sent_at > $2 AND recipient = $4`, tenantKey, micros(since), limit, to)
+	number, jid := spellings(to)
+	return s.timesOf(ctx, sentTo, tenantKey, micros(since), limit, number, jid)
 }
+
+// Two looks into indexes: by the recipient as the tenant writes it, and by what WhatsApp says. The sum keeps Postgres from reading all of the
+// tenant's last sends instead.
+const sentTo = `SELECT sent_at FROM (SELECT id, sent_at FROM messages WHERE tenant_key = $1 AND recipient IN ($4, $5) AND sent_at + 0 > $2
+	UNION SELECT id, sent_at FROM messages WHERE tenant_key = $1 AND recipient_jid IN ($5, (SELECT r.recipient_jid FROM messages r
+		WHERE r.tenant_key = $1 AND r.recipient IN ($4, $5) AND r.sent_at > 0 AND r.recipient_jid <> '' LIMIT 1)) AND sent_at > 0 AND sent_at + 0 > $2) sent
+	ORDER BY sent_at DESC LIMIT $3`
 
 // HeldBefore counts the messages of m's tenant that are held for the same reason, until a time before within (zero: any), and are to go before
 // m: those of higher lanes and the older ones of its own, but none that will have expired by then. It counts no more than limit.
@@ -59,7 +68,11 @@ const heldBefore = `SELECT COUNT(*) FROM (SELECT 1 FROM messages WHERE tenant_ke
 	AND next_attempt_at < $3 AND seq < $4 AND error_code = $5 AND error_message = $6 AND (expires_at = 0 OR next_attempt_at < expires_at) LIMIT $7) before`
 
 func (s *Store) times(ctx context.Context, where string, args ...any) ([]time.Time, error) {
-	rows, err := s.read(ctx, `SELECT sent_at FROM messages WHERE `+where+` ORDER BY sent_at DESC LIMIT $3`, args...)
+	return s.timesOf(ctx, `SELECT sent_at FROM messages WHERE `+where+` ORDER BY sent_at DESC LIMIT $3`, args...)
+}
+
+func (s *Store) timesOf(ctx context.Context, query string, args ...any) ([]time.Time, error) {
+	rows, err := s.read(ctx, query, args...)
 	list, err := all(rows, err, func(row scanner) (at time.Time, err error) {
 		var us int64
 		err = row.Scan(&us)

@@ -46,7 +46,22 @@ func hot() map[string]string {
 			GROUP BY bulk_id, status`: "messages_bulk", // with the statuses or, before a vacuum, without
 		`SELECT status FROM messages WHERE tenant_key = 1 AND bulk_id = 'bulk2' AND bulk_id <> '' AND seq >= 1 AND seq < 2900
 			ORDER BY seq DESC LIMIT 1000`: "messages_", // its numbers are its own, so either index of them serves
-		`SELECT 1 FROM messages WHERE tenant_key = 1 AND recipient_jid = 'x' AND sent_at > 0 LIMIT 1`: "messages_contact",
+		recipients("by JID"):  "messages_contact",
+		recipients("by name"): "messages_recipient",
+	}
+}
+
+// recipients is a statement about a recipient, with its arguments.
+func recipients(name string) string {
+	return strings.NewReplacer("$1", "1", "$2", "'x'", "$3", "5", "$4", "'x'", "$5", "'y'").Replace(store.Recipients()[name])
+}
+
+// sentTo looks a recipient up by what the tenant wrote, twice, and by what WhatsApp says.
+func sentTo(t *testing.T, s *store.Store, how string) {
+	t.Helper()
+	plan := explain(t, s.Writer(), how+strings.ReplaceAll(recipients("times"), "> 'x'", "> 7"))
+	if strings.Count(plan, "messages_recipient") != 2 || strings.Count(plan, "messages_contact") != 1 || strings.Contains(plan, "Seq Scan on messages") {
+		t.Errorf("the last sends to somebody are found by %s", plan)
 	}
 }
 
@@ -64,6 +79,7 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 	t.Parallel()
 	s := open(t, "sqlite://"+filepath.Join(t.TempDir(), "hub.db"), store.Options{})
 	claim(t, s, "EXPLAIN QUERY PLAN ")
+	sentTo(t, s, "EXPLAIN QUERY PLAN ")
 	for query, index := range hot() {
 		plan := explain(t, s.Writer(), "EXPLAIN QUERY PLAN "+query)
 		if !strings.Contains(plan, index) || strings.Contains(plan, "TEMP B-TREE") {
@@ -101,6 +117,7 @@ func TestHotStatementsUseTheirIndexesOnPostgres(t *testing.T) {
 		}
 	}
 	claim(t, s, "EXPLAIN (COSTS OFF) ")
+	sentTo(t, s, "EXPLAIN (COSTS OFF) ")
 	ahead := explain(t, s.Writer(), "EXPLAIN (COSTS OFF) "+
 		strings.NewReplacer("$1", "'am000009'", "$2", "1", "$3", "'worker'", "$4", "1").Replace(store.SelectAhead()))
 	if strings.Count(ahead, "messages_unfinished") != 2 || strings.Contains(ahead, "Seq Scan on messages") || strings.Contains(ahead, "Sort Key: o.seq") {

@@ -203,7 +203,7 @@ func (o old) check(t *testing.T, s *store.Store) {
 	if (string(content) == "as sent") != o.has(4) {
 		t.Errorf("it went out as %q", content)
 	}
-	if known, err := s.KnownContact(ctx, 1, "4915550000001@s.whatsapp.net"); err != nil || !known {
+	if known, err := s.KnownContact(ctx, 1, "4915550000001", "4915550000001@s.whatsapp.net"); err != nil || !known {
 		t.Errorf("who was written to is known: %t, %v", known, err)
 	}
 	if dropped, err := s.DropBlob(ctx, "c0ffee", o.now.Add(time.Hour), func() error { return nil }); err != nil || dropped {

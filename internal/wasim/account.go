@@ -161,6 +161,9 @@ func (s *Server) account(number string) (*account, bool) {
 	if a != nil {
 		return a, true
 	}
+	if short, ok := shortForm(number); ok {
+		return s.account(short)
+	}
 	fresh := newAccount(number) // key generation outside the lock
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,6 +178,15 @@ func (s *Server) account(number string) (*account, bool) {
 	b.submit() // whatever is stored about this account later is written after this
 	s.accounts[number], s.lids[fresh.lid] = fresh, fresh
 	return fresh, true
+}
+
+// shortForm is the form under which WhatsApp knows a number that people write in two ways: a Brazilian mobile number goes without its ninth
+// digit, 55 11 98765-4321 is 55 11 8765-4321.
+func shortForm(number string) (string, bool) {
+	if len(number) != len("5511987654321") || !strings.HasPrefix(number, "55") || number[4] != '9' {
+		return "", false
+	}
+	return number[:4] + number[5:], true
 }
 
 // lookup finds the account a user JID names, by number or LID. A LID is only known once its number was used.

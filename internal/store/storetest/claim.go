@@ -206,7 +206,7 @@ func testUpdate(t *testing.T, open Opener) {
 	// A known contact is one that was written to before, not one that is waited for.
 	known := func(want bool) {
 		t.Helper()
-		if got, err := w.KnownContact(ctx, w.tenant.Key, "1@s.whatsapp.net"); err != nil || got != want {
+		if got, err := w.KnownContact(ctx, w.tenant.Key, "1", "1@s.whatsapp.net"); err != nil || got != want {
 			t.Fatalf("known %t, %v", got, err)
 		}
 	}

@@ -83,7 +83,7 @@ func testInbound(t *testing.T, open Opener) {
 	if answer.RefersToID != full.ID {
 		t.Errorf("the answer refers to %q", answer.RefersToID)
 	}
-	if known, err := w.KnownContact(ctx, key, "4915550000007@s.whatsapp.net"); err != nil || !known {
+	if known, err := w.KnownContact(ctx, key, "4915550000007", "4915550000007@s.whatsapp.net"); err != nil || !known {
 		t.Errorf("who wrote is known: %t, %v", known, err)
 	}
 

@@ -215,3 +215,45 @@ func testHeldBefore(t *testing.T, open Opener) {
 		}
 	}
 }
+
+// testSpellings: a person is the same in whatever way the tenant writes them, once WhatsApp has said who that is.
+func testSpellings(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	fence := w.lease("worker", time.Hour)
+	// The tenant writes one form of a Brazilian number, WhatsApp the other.
+	const to, jid, lid = "5511987654321", "551187654321@s.whatsapp.net", "77@lid"
+	begun := w.clock.Now()
+	times := []time.Time{w.sendTo(fence, to, jid, true)}
+	w.sendTo(fence, "4915550000001", "4915550000001@s.whatsapp.net", true)
+	times = append(times, w.sendTo(fence, to+"@s.whatsapp.net", jid, false), w.sendTo(fence, "551187654321", jid, false), w.sendTo(fence, lid, jid, false))
+
+	for _, name := range []string{to, to + "@s.whatsapp.net", "551187654321", jid, lid} {
+		known, err := w.KnownContact(t.Context(), w.tenant.Key, name, gateway.UserJID(name))
+		if err != nil || !known {
+			t.Errorf("%s is known: %t, %v", name, known, err)
+		}
+		for limit, want := range map[int][]time.Time{9: times, 2: times[2:]} {
+			got, err := w.SentTimesTo(t.Context(), w.tenant.Key, name, begun, limit)
+			must(t, err)
+			if !slices.EqualFunc(got, want, time.Time.Equal) {
+				t.Errorf("the last %d to %s were sent at %v, want %v", limit, name, got, want)
+			}
+		}
+		got, err := w.SentTimesTo(t.Context(), w.tenant.Key, name, times[1], 9)
+		if must(t, err); len(got) != 2 {
+			t.Errorf("%d to %s since the second one", len(got), name)
+		}
+	}
+	waiting := w.message(w.tenant, gateway.PriorityNormal)
+	waiting.To = "5511900000000"
+	must(t, w.Accept(t.Context(), []*gateway.Message{waiting}, nil))
+	other := w.newTenant("other")
+	for tenant, name := range map[int64]string{w.tenant.Key: waiting.To, other.Key: to} {
+		known, err := w.KnownContact(t.Context(), tenant, name, gateway.UserJID(name))
+		must(t, err)
+		got, err := w.SentTimesTo(t.Context(), tenant, name, begun, 9)
+		if must(t, err); known || len(got) > 0 {
+			t.Errorf("%s is known: %t, and was written to at %v", name, known, got)
+		}
+	}
+}

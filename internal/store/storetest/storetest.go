@@ -72,6 +72,7 @@ func Run(t *testing.T, open Opener) {
 		{"FirstContactsAreFoundOutLater", testFirstContactTimes},
 		{"HeldMessagesAreReconsidered", testReconsider},
 		{"WhoIsHeldBeforeIsCounted", testHeldBefore},
+		{"APersonIsTheSameInAllSpellings", testSpellings},
 		{"WhatWaitsIsWalkedOver", testWaiting},
 		{"LeasesAreExclusive", testLeases},
 		{"WorkersAndTheirShares", testWorkers},
