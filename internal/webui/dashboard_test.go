@@ -410,6 +410,46 @@ func TestMessagesAreFoundCanceledAndSentAgain(t *testing.T) {
 	tab.Until("sending goes on", `document.querySelector('#now .state')?.innerText === 'online'`)
 }
 
+// TestMessagesAreFilteredByTheReadersClock: times are chosen and shown in the browser's time zone, the address has UTC, as the page has without scripts.
+func TestMessagesAreFilteredByTheReadersClock(t *testing.T) {
+	t.Parallel()
+	channel(t, "clocks", "")
+	base, admin := site(t)
+	var sent struct {
+		ID        string
+		CreatedAt time.Time
+	}
+	admin.JSON(t, http.MethodGet, "/api/clocks/messages/"+admin.Send(t, "clocks", "919876563001", "at some time").ID, nil, http.StatusOK, &sent)
+	tab := window(t, adminKey)
+	tab.TimeZone("Asia/Kolkata") // five and a half hours ahead, all year
+	kolkata := time.FixedZone("", 330*60)
+	const form = "2006-01-02T15:04"
+	tab.Open("/channels/clocks/messages")
+	filter := func(from, until time.Duration) {
+		t.Helper()
+		since, till := sent.CreatedAt.Add(from), sent.CreatedAt.Add(until)
+		tab.UntilText("label[for=from]", "your time zone")
+		tab.Eval(fmt.Sprintf(`document.querySelector('#from').value = %q; document.querySelector('#until').value = %q`,
+			since.In(kolkata).Format(form), till.In(kolkata).Format(form)), nil)
+		tab.Click("form[role=search] button")
+		tab.Until("the address has UTC", fmt.Sprintf(`(() => { const q = new URLSearchParams(location.search); return document.readyState === 'complete' && q.get('from') === %q && q.get('until') === %q })()`,
+			since.UTC().Format(form), till.UTC().Format(form)))
+		tab.Until("the fields have what was chosen", fmt.Sprintf(`document.querySelector('#from').value === %q && document.querySelector('#until').value === %q`,
+			since.In(kolkata).Format(form), till.In(kolkata).Format(form)))
+	}
+	filter(-time.Hour, time.Hour)
+	tab.UntilText("#messages", "at some time")
+	filter(time.Hour, 2*time.Hour)
+	tab.UntilText("#list", "No message is like that")
+
+	// Without scripts.
+	var plain string
+	tab.Eval(fmt.Sprintf(`fetch(%q).then((answer) => answer.text())`, base+"/channels/clocks/messages?from=2026-03-01T12:00"), &plain)
+	if !strings.Contains(plain, `Accepted from (<span data-zone>UTC</span>)`) || !strings.Contains(plain, `value="2026-03-01T12:00"`) {
+		t.Errorf("the page is %s", plain)
+	}
+}
+
 // TestOptOutsKeysAndPhones walks through the pages that are left.
 func TestOptOutsKeysAndPhones(t *testing.T) {
 	t.Parallel()

@@ -192,6 +192,12 @@ func (t *Tab) Scheme(scheme string) {
 	})
 }
 
+// TimeZone puts the reader into a time zone, such as Asia/Kolkata.
+func (t *Tab) TimeZone(zone string) {
+	t.t.Helper()
+	call(t, "move to "+zone, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: zone})
+}
+
 // Answers sets what questions of the page are answered from now on; true at first.
 func (t *Tab) Answers(yes bool) {
 	t.mu.Lock()

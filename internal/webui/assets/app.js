@@ -295,6 +295,19 @@
     }
   }
 
+  // <input type="datetime-local" data-utc>: the page and its address have UTC; who looks at it sees and chooses times of the browser's time zone.
+  const clock = (at) => new Date(at).toISOString().slice(0, 19).replace(/:00$/, '');
+  for (const input of document.querySelectorAll('input[data-utc]')) {
+    const at = new Date(input.defaultValue + 'Z');
+    if (!Number.isNaN(at.getTime())) input.value = clock(at - at.getTimezoneOffset() * 60000);
+    for (const label of input.labels) label.querySelector('[data-zone]').textContent = 'your time zone';
+  }
+  document.addEventListener('formdata', (event) => {
+    for (const input of event.target.querySelectorAll('input[data-utc]')) {
+      if (input.value) event.formData.set(input.name, clock(new Date(input.value)));
+    }
+  });
+
   // <button data-copy="#id"> copies the text of that element; without an id, of the pre in the same .code.
   async function copy(button) {
     const from = button.dataset.copy ? document.querySelector(button.dataset.copy) : button.closest('.code').querySelector('pre');
