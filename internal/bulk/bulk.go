@@ -30,7 +30,7 @@ type Store interface {
 	BulkInvalid(ctx context.Context, id string, after, limit int) ([]gateway.BulkInvalid, error)
 	BulkMessages(ctx context.Context, tenantKey int64, id string, after int64, statuses []gateway.Status, limit int) ([]gateway.Message, error)
 	Repetitions(ctx context.Context, tenantKey int64, ids []string) (map[string][]gateway.Repetition, error) // of messages and what was sent in their place
-	BulkResults(ctx context.Context, b gateway.Bulk, from int64, limit int) ([]gateway.BulkResult, error)
+	BulkResults(ctx context.Context, b gateway.Bulk, unjudged bool, limit int) ([]gateway.BulkResult, error)
 	UpdateBulk(ctx context.Context, tenantKey int64, id string, apply func(*gateway.Bulk) error) (gateway.Bulk, error)
 
 	// OptOuts lists who wants no bulk messages of a tenant, OptedOut who of recipients does not.
@@ -147,7 +147,7 @@ func (s *Service) progress(ctx context.Context, tenantKey int64, bulks []gateway
 		if b.Status != gateway.BulkRunning || b.StartedAt.IsZero() {
 			continue
 		}
-		results, err := s.Store.BulkResults(ctx, b, b.FirstSeq, rateBy)
+		results, err := s.Store.BulkResults(ctx, b, false, rateBy)
 		if err != nil {
 			return nil, err
 		}

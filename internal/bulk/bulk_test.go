@@ -218,6 +218,45 @@ func TestBulkPausesItselfWhenItsMessagesFail(t *testing.T) {
 	}
 }
 
+// TestBulkPausesItselfWhenWhatWasHeldFails, though more than a thousand others are held still, and once more after it was resumed.
+func TestBulkPausesItselfWhenWhatWasHeldFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqlite(t), func(d *bulk.Deps) { d.Window = 128 })
+	p := w.create(w.request(1300))
+	if held := len(w.hold()); held < 1200 {
+		t.Fatalf("%d are held", held)
+	}
+	gone := gateway.Outcome{Kind: gateway.OutcomePermanent, Failure: gateway.Failure{Code: gateway.CodeNotOnWhatsApp}}
+	for range 2 {
+		tickets, err := w.store.Reconsider(t.Context(), w.fence, time.Now(), gateway.JudgedAtLeast, func(m *gateway.Message) bool { return m.Reconsider(time.Now()) })
+		must(t, err)
+		for i, ticket := range tickets {
+			w.begin(ticket)
+			o := gone
+			if i < 2 {
+				o = gateway.Outcome{Kind: gateway.OutcomeSent}
+			}
+			_, err := w.ledger.Record(t.Context(), w.fence, ticket.MessageID, o)
+			must(t, err)
+		}
+		if now, err := w.Get(t.Context(), w.tenant.Key, p.ID); err != nil || now.Rate == 0 || now.Remaining == 0 {
+			t.Errorf("%.1f a second, %s left, %v", now.Rate, now.Remaining, err)
+		}
+		w.hold()
+		paused, err := w.Get(t.Context(), w.tenant.Key, p.ID)
+		must(t, err)
+		if paused.Status != gateway.BulkPaused || !strings.HasPrefix(paused.Reason, "90 % of the last 20 messages failed") {
+			t.Fatalf("%s: %s", paused.Status, paused.Reason)
+		}
+		_, err = w.Resume(t.Context(), w.tenant.Key, p.ID)
+		must(t, err)
+		w.hold()
+		if now, err := w.Get(t.Context(), w.tenant.Key, p.ID); err != nil || now.Status != gateway.BulkRunning {
+			t.Fatalf("resumed it is %s: %s, %v", now.Status, now.Reason, err)
+		}
+	}
+}
+
 func TestBulkThatMayFailGoesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sqlite(t))

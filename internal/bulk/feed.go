@@ -60,7 +60,7 @@ func (s *Service) feed(ctx context.Context, b *gateway.Bulk) (released []gateway
 	}
 	window := s.Window
 	if b.MaxFailureRate < 1 {
-		results, err := s.Store.BulkResults(ctx, *b, b.JudgeFrom, gateway.JudgedMessages)
+		results, err := s.Store.BulkResults(ctx, *b, true, gateway.JudgedMessages)
 		if err != nil {
 			return nil, false, err
 		}
@@ -84,7 +84,7 @@ func (s *Service) pause(ctx context.Context, b *gateway.Bulk, rate float64, judg
 	reason := fmt.Sprintf("%.0f %% of the last %d messages failed; the limit is %.0f %%. Look at their errors, then resume or cancel.",
 		100*rate, judged, 100*b.MaxFailureRate)
 	_, err := s.Store.UpdateBulk(ctx, b.TenantKey, b.ID, func(now *gateway.Bulk) error {
-		if now.Status != gateway.BulkRunning || now.JudgeFrom != b.JudgeFrom {
+		if now.Status != gateway.BulkRunning || !now.JudgeSince.Equal(b.JudgeSince) {
 			return nil // somebody has steered it meanwhile
 		}
 		return now.Pause(reason)

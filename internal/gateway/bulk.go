@@ -55,8 +55,9 @@ type Bulk struct {
 	Invalid  int   // the others
 
 	MaxFailureRate float64 // in (0, 1]; it pauses above this; 1: never
-	JudgeFrom      int64   // results of messages below this Seq were judged before it was resumed
+	JudgeFrom      int64   // messages below this Seq had been begun when it was resumed
 
+	JudgeSince                       time.Time // it was resumed; of what had been begun, the results before then were judged. Zero: it never was
 	SendAt                           time.Time // nothing of it goes out before; zero: at once
 	CreatedAt, StartedAt, FinishedAt time.Time // StartedAt: its first message got its place in the lane
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/wapro/hub/internal/gateway"
 )
 
-// judgedDepth is how many messages before the next one are looked at for results: those that wait in the lane are among them.
+// judgedDepth is how many messages before the next one that have ended are looked at for results.
 const judgedDepth = 1000
 
 // ReleaseBulk gives the next messages of a running bulk their places in the lane, the oldest first: at most limit, and only
@@ -80,24 +80,23 @@ func (t *tx) release(b *gateway.Bulk, n int) ([]gateway.Ticket, error) {
 	return tickets, nil
 }
 
-// BulkResults lists the newest results of a bulk that are judged, limit at most: of messages with a Seq of from or above, without
-// those of recipients who opted out.
-func (s *Store) BulkResults(ctx context.Context, b gateway.Bulk, from int64, limit int) ([]gateway.BulkResult, error) {
+// BulkResults lists the newest results of a bulk, limit at most, without those of messages that somebody wanted to fail. With unjudged only those
+// that came since the bulk was resumed.
+func (s *Store) BulkResults(ctx context.Context, b gateway.Bulk, unjudged bool, limit int) ([]gateway.BulkResult, error) {
 	next := b.FirstSeq + int64(b.Rows)
 	err := noRows(s.readRow(ctx, selectFrontier, b.TenantKey, b.ID).Scan(&next))
 	if err != nil {
 		return nil, s.wrap("find the next message of a bulk", err)
 	}
-	// The inner limit keeps it to the index of Seq: a sort would read the whole bulk.
-	rows, err := s.read(ctx, `SELECT status, sent_at, failed_at, updated_at FROM (
-			SELECT status, error_code, sent_at, failed_at, updated_at, seq FROM messages
-			WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> '' AND seq >= $3 AND seq < $4 ORDER BY seq DESC LIMIT $5) newest
-		WHERE status IN ('sent', 'delivered', 'read', 'failed', 'unknown') AND error_code <> 'opted_out' ORDER BY seq DESC LIMIT $6`,
-		b.TenantKey, b.ID, from, next, judgedDepth, limit)
+	from, since := b.FirstSeq, int64(0)
+	if unjudged {
+		from, since = b.JudgeFrom, micros(b.JudgeSince)
+	}
+	rows, err := s.read(ctx, selectResults, b.TenantKey, b.ID, next, judgedDepth, from, since, limit)
 	list, err := all(rows, err, func(row scanner) (r gateway.BulkResult, err error) {
-		var sent, failed, updated int64
-		err = row.Scan(&r.Status, &sent, &failed, &updated)
-		r.At = fromMicros(cmp.Or(sent, failed, updated))
+		var ended int64
+		err = row.Scan(&r.Status, &ended)
+		r.At = fromMicros(ended)
 		return r, err
 	})
 	if err != nil {
@@ -105,6 +104,16 @@ func (s *Store) BulkResults(ctx context.Context, b gateway.Bulk, from int64, lim
 	}
 	return list, nil
 }
+
+// What has ended has no phase; what is held or waits behind the next message would fill the depth. The inner limit keeps it to an index in
+// the order of Seq: to sort by time would read the whole bulk. What was sent tells when by WhatsApp's clock, so until a receipt has changed the row ours is
+// asked. What had no place in the lane when the bulk was resumed has ended since then, whatever the clocks say.
+const selectResults = `SELECT status, CASE WHEN sent_at <> 0 THEN sent_at WHEN failed_at <> 0 THEN failed_at ELSE updated_at END AS ended_at FROM (
+		SELECT status, error_code, sent_at, delivered_at, failed_at, updated_at, seq FROM messages
+		WHERE tenant_key = $1 AND bulk_id = $2 AND bulk_id <> '' AND phase = '' AND seq < $3 ORDER BY seq DESC LIMIT $4) newest
+	WHERE status IN ('sent', 'delivered', 'read', 'failed', 'unknown') AND error_code NOT IN ('opted_out', 'canceled_by_operator')
+		AND (seq >= $5 OR CASE WHEN delivered_at = 0 THEN updated_at ELSE sent_at END > CAST($6 AS BIGINT) AND CAST($6 AS BIGINT) > 0)
+	ORDER BY ended_at DESC, seq DESC LIMIT $7`
 
 // Held counts the messages of a bulk that are held or back off, whether or not their time has come: up to limit.
 func (s *Store) Held(ctx context.Context, tenantKey int64, id string, limit int) (int, error) {

@@ -11,7 +11,7 @@ import (
 // bulkShown leaves out the bulks that are there for nobody.
 const (
 	bulkColumns = `id, tenant_key, name, status, reason, lane, retry_of, first_seq, row_count, total, invalid, max_failure_rate,
-		judge_from, send_at, created_at, started_at, finished_at`
+		judge_from, judge_since, send_at, created_at, started_at, finished_at`
 	selectBulk = `SELECT (SELECT t.id FROM tenants t WHERE t.tenant_key = bulks.tenant_key), ` + bulkColumns + ` FROM bulks `
 	bulkShown  = `status NOT IN ('staging', 'discarding')`
 
@@ -20,9 +20,10 @@ const (
 )
 
 func scanBulk(row scanner) (b gateway.Bulk, err error) {
-	var sendAt, created, started, finished int64
+	var judged, sendAt, created, started, finished int64
 	err = row.Scan(&b.TenantID, &b.ID, &b.TenantKey, &b.Name, &b.Status, &b.Reason, &b.Lane, &b.RetryOf, &b.FirstSeq, &b.Rows,
-		&b.Total, &b.Invalid, &b.MaxFailureRate, &b.JudgeFrom, &sendAt, &created, &started, &finished)
+		&b.Total, &b.Invalid, &b.MaxFailureRate, &b.JudgeFrom, &judged, &sendAt, &created, &started, &finished)
+	b.JudgeSince = fromMicros(judged)
 	b.SendAt, b.CreatedAt, b.StartedAt, b.FinishedAt = fromMicros(sendAt), fromMicros(created), fromMicros(started), fromMicros(finished)
 	return b, err
 }
@@ -85,11 +86,13 @@ func (s *Store) UpdateBulk(ctx context.Context, tenantKey int64, id string, appl
 			if b.JudgeFrom, err = t.frontier(&b); errors.Is(err, sql.ErrNoRows) {
 				b.JudgeFrom, err = b.FirstSeq+int64(b.Rows), nil
 			}
+			b.JudgeSince = stored(s.now())
 		}
 		if err != nil {
 			return err
 		}
-		if _, err = t.exec(`UPDATE bulks SET status = $1, reason = $2, judge_from = $3 WHERE id = $4`, b.Status, b.Reason, b.JudgeFrom, id); err != nil {
+		if _, err = t.exec(`UPDATE bulks SET status = $1, reason = $2, judge_from = $3, judge_since = $4 WHERE id = $5`,
+			b.Status, b.Reason, b.JudgeFrom, micros(b.JudgeSince), id); err != nil {
 			return err
 		}
 		_, err = t.exec(s.d.sql(`INSERT INTO commands (tenant_key, kind, phone, created_at)

@@ -34,7 +34,7 @@ func (s *Store) CreateBulk(ctx context.Context, b *gateway.Bulk) error {
 		}
 		b.JudgeFrom = b.FirstSeq
 		_, err = t.exec(t.s.d.sql(`INSERT INTO bulks (`+bulkColumns+`, touched_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, {now})`),
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $15, 0, 0, {now})`),
 			b.ID, b.TenantKey, b.Name, b.Status, b.Reason, b.Lane, b.RetryOf, b.FirstSeq, b.Rows, b.Total, b.Invalid,
 			b.MaxFailureRate, b.JudgeFrom, micros(b.SendAt), micros(b.CreatedAt))
 		return err

@@ -44,7 +44,7 @@ func hot() map[string]string {
 			ORDER BY seq LIMIT 1`: "messages_bulk_", // by status and phase on SQLite, by phase on Postgres
 		`SELECT bulk_id, status, COUNT(*) FROM messages WHERE bulk_id IN ('bulk2', 'bulk4') AND bulk_id <> '' AND tenant_key = 1
 			GROUP BY bulk_id, status`: "messages_bulk", // with the statuses or, before a vacuum, without
-		`SELECT status FROM messages WHERE tenant_key = 1 AND bulk_id = 'bulk2' AND bulk_id <> '' AND seq >= 1 AND seq < 2900
+		`SELECT status FROM messages WHERE tenant_key = 1 AND bulk_id = 'bulk2' AND bulk_id <> '' AND phase = '' AND seq < 2900
 			ORDER BY seq DESC LIMIT 1000`: "messages_", // its numbers are its own, so either index of them serves
 		recipients("by JID"):  "messages_contact",
 		recipients("by name"): "messages_recipient",

@@ -210,14 +210,14 @@ func testBulkRelease(t *testing.T, open Opener) {
 		t.Fatalf("released %v of the next bulk, more %t", tickets, more)
 	}
 	w.record(m, gateway.Outcome{Kind: gateway.OutcomePermanent, Failure: gateway.Failure{Code: gateway.CodeNotOnWhatsApp}})
-	results, err := w.BulkResults(ctx, b, b.JudgeFrom, 10)
+	results, err := w.BulkResults(ctx, b, true, 10)
 	must(t, err)
 	if len(results) != 2 || results[0].Status != gateway.StatusFailed || results[1].Status != gateway.StatusSent || results[0].At.IsZero() {
 		t.Fatalf("results %+v", results)
 	}
 	// Resumed: in its old order, and judged by what comes from now on.
 	again := w.change(b, (*gateway.Bulk).Resume)
-	if results, err := w.BulkResults(ctx, again, again.JudgeFrom, 10); err != nil || len(results) != 0 || again.Reason != "" {
+	if results, err := w.BulkResults(ctx, again, true, 10); err != nil || len(results) != 0 || again.Reason != "" {
 		t.Fatalf("results %+v, %v of %+v", results, err, again)
 	}
 	resumed, more := w.releaseBulk(b, 100, 100)
@@ -311,6 +311,71 @@ func testBulkEnds(t *testing.T, open Opener) {
 	if counts, err := w.BulkCounts(ctx, other.Key, []string{done.ID}); err != nil || len(counts[done.ID]) != 0 {
 		t.Fatalf("counts %v, %v", counts, err)
 	}
+}
+
+// testBulkResults: what is held hides no result, and after a resumption only what ended since then counts, wherever it stands in the list.
+func testBulkResults(t *testing.T, open Opener) {
+	w := newWorld(t, open)
+	ctx := t.Context()
+	f := w.lease("worker", time.Hour)
+	b := w.bulk(1300)
+	fails := gateway.Outcome{Kind: gateway.OutcomePermanent, Failure: gateway.Failure{Code: gateway.CodeNotOnWhatsApp}}
+	held := gateway.Outcome{Kind: gateway.OutcomeHold, RetryAt: w.clock.Now().Add(time.Hour), Failure: gateway.Failure{Code: gateway.CodePaced}}
+	sent := gateway.Outcome{Kind: gateway.OutcomeSent, Sent: &gateway.Sent{RecipientJID: "4915500000000@s.whatsapp.net"}}
+	want := func(what string, unjudged bool, statuses ...gateway.Status) {
+		t.Helper()
+		now, err := w.Bulk(ctx, w.tenant.Key, b.ID)
+		must(t, err)
+		results, err := w.BulkResults(ctx, now, unjudged, 10)
+		must(t, err)
+		var got []gateway.Status
+		for _, r := range results {
+			if got = append(got, r.Status); r.At.IsZero() {
+				t.Errorf("%s: nobody knows when it was %s", what, r.Status)
+			}
+		}
+		if !slices.Equal(got, statuses) {
+			t.Errorf("%s: %v, want %v", what, got, statuses)
+		}
+	}
+	handle := func(tickets []gateway.Ticket, outcomes ...gateway.Outcome) (handled []*gateway.Message) {
+		t.Helper()
+		for i, ticket := range tickets {
+			m := w.claimTicket(f, ticket)
+			w.record(m, outcomes[i])
+			handled = append(handled, m)
+			w.clock.Advance(time.Second)
+		}
+		return handled
+	}
+	tickets, _ := w.releaseBulk(b, 6, 6)
+	first := handle(tickets, fails, sent, held, held, held, sent)
+	_, err := w.Writer().ExecContext(ctx, fmt.Sprintf(`UPDATE messages SET status = 'sending', phase = 'held', next_attempt_at = %d
+		WHERE bulk_id = '%s' AND seq >= %d AND seq < %d`, w.clock.Now().Add(24*time.Hour).UnixMicro(), b.ID, b.FirstSeq+6, b.FirstSeq+1200))
+	must(t, err)
+	want("more are held than are looked at", true, "sent", "sent", "failed")
+
+	w.change(b, pause)
+	w.change(b, (*gateway.Bulk).Resume)
+	w.clock.Advance(time.Second)
+	want("resumed", true)
+	want("all", false, "sent", "sent", "failed")
+	must(t, w.Receive(ctx, w.tenant.Key, gateway.Receipt{Kind: gateway.ReceiptDelivered, StanzaIDs: []string{first[5].WhatsAppID}, Chat: "x", Sender: "x"},
+		func(m *gateway.Message, had gateway.Confirmed) (gateway.Confirmed, []gateway.Event, error) {
+			has, events := m.Receive(w.clock.Now(), gateway.Receipt{Kind: gateway.ReceiptDelivered}, had)
+			return has, events, nil
+		}))
+	want("a receipt of what was sent before", true)
+
+	// What is held comes back, and the next of the list go out.
+	w.clock.Advance(time.Hour)
+	next, _ := w.releaseBulk(b, 1, 6)
+	handle(next, sent)
+	called := fails
+	called.Failure.Code = gateway.CodeCanceled
+	handle(tickets[2:5], fails, called, sent)
+	want("what had been held", true, "sent", "failed", "sent")
+	want("all of them", false, "sent", "failed", "sent", "delivered", "sent", "failed")
 }
 
 // testBulkCancelsWhatWasBegun: what is held, backs off or was given back ends with its bulk, by what was tried of it, and what is in hand goes on.

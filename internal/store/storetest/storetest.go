@@ -85,6 +85,7 @@ func Run(t *testing.T, open Opener) {
 		{"BulkIsReleasedInOrderUpToTheWindow", testBulkRelease},
 		{"BulkIsCanceledInStepsAndSettled", testBulkEnds},
 		{"BulkIsCanceledWithWhatWasBegun", testBulkCancelsWhatWasBegun},
+		{"BulkIsJudgedByWhatEnded", testBulkResults},
 		{"BulkCompletesItsKeyOnce", testBulkCompletesItsKey},
 	}
 	for _, test := range tests {
