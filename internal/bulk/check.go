@@ -166,7 +166,8 @@ func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRu
 
 // verdicts are what the check of the rows found.
 type verdicts struct {
-	to      []string // by row, from 0: the recipient as it is stored; "" when the row is invalid
+	to      []string // by row, from 0: the recipient as it is stored; "" when the row is invalid or empty
+	empty   int      // of the rows
 	invalid []gateway.BulkInvalid
 	faulty  int                  // of them, those that the request is to blame for
 	fields  []gateway.FieldError // for the first MaxRejected of invalid
@@ -179,6 +180,11 @@ func (s *Service) checkRows(ctx context.Context, d *draft) (*verdicts, error) {
 	err := d.req.Rows.Each(func(n int, row gateway.BulkRow) error {
 		if n%gateway.StageBatch == 0 && ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if row.Empty {
+			v.to = append(v.to, "")
+			v.empty++
+			return nil
 		}
 		to, f := s.checkRow(d, row, seen)
 		v.to = append(v.to, to)

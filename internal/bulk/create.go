@@ -30,12 +30,12 @@ func (s *Service) Create(ctx context.Context, tenant gateway.Tenant, req gateway
 	if err != nil {
 		return gateway.BulkProgress{}, err
 	}
-	rows := len(v.to)
+	rows := len(v.to) - v.empty
 	if len(v.invalid) == rows || v.faulty > 0 && d.req.OnInvalid == gateway.RefuseInvalid {
 		return gateway.BulkProgress{}, v.refusal(rows)
 	}
 	b := gateway.Bulk{
-		Name: d.req.Name, Lane: d.req.Priority, Rows: rows, Invalid: len(v.invalid), MaxFailureRate: d.req.MaxFailureRate,
+		Name: d.req.Name, Lane: d.req.Priority, Rows: len(v.to), Total: rows - len(v.invalid), Invalid: len(v.invalid), MaxFailureRate: d.req.MaxFailureRate,
 		SendAt: d.req.SendAt,
 	}
 	return s.make(ctx, tenant, b, v.invalid, done, answer, func(b *gateway.Bulk, add func(*gateway.Message) error) error {
@@ -88,7 +88,7 @@ func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, f
 	}
 	now := s.Clock().UTC()
 	expires := now.Add(tenant.Settings.ExpiryOf(old.Lane))
-	b := gateway.Bulk{Name: old.Name, Lane: old.Lane, RetryOf: old.ID, Rows: rows, MaxFailureRate: old.MaxFailureRate}
+	b := gateway.Bulk{Name: old.Name, Lane: old.Lane, RetryOf: old.ID, Rows: rows, Total: rows, MaxFailureRate: old.MaxFailureRate}
 	return s.make(ctx, tenant, b, nil, done, answer, func(b *gateway.Bulk, add func(*gateway.Message) error) error {
 		after, made := int64(0), 0
 		for {
@@ -143,14 +143,14 @@ func (s *Service) settled(ctx context.Context, tenantKey int64, messages []gatew
 	}, nil
 }
 
-// make stores a bulk and accepts it. produce makes its messages, without their ids, and gives each to add, in the order of
+// make stores a bulk, of b.Total messages at most, and accepts it. produce makes its messages, without their ids, and gives each to add, in the order of
 // their Seq.
 func (s *Service) make(ctx context.Context, tenant gateway.Tenant, b gateway.Bulk, invalid []gateway.BulkInvalid,
 	done *gateway.IdempotencyCompletion, answer func(gateway.BulkProgress) gateway.IdempotencyAnswer,
 	produce func(b *gateway.Bulk, add func(*gateway.Message) error) error,
 ) (p gateway.BulkProgress, err error) {
 	if s.Admit != nil {
-		if err := s.Admit(ctx, tenant, b.Rows-b.Invalid); err != nil {
+		if err := s.Admit(ctx, tenant, b.Total); err != nil {
 			return p, err
 		}
 	}

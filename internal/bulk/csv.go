@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -26,7 +27,8 @@ const (
 
 // ReadCSV reads recipients from CSV in UTF-8 (RFC 4180), with or without a byte order mark. The first line names the columns: to,
 // reference, and variables; it also tells whether commas, semicolons or tabs separate them. Errors of the file are
-// *gateway.Error at the pointer /file; a row that has too few or too many values is kept as invalid.
+// *gateway.Error at the pointer /file; a row that has too few or too many values is kept as invalid. What spreadsheets add is passed over: columns
+// without a name, and lines and rows without a value, which count as rows all the same so that a row is found under its number.
 func (s *Service) ReadCSV(r io.Reader, rows gateway.BulkRows) error {
 	in := bufio.NewReaderSize(r, maxHeader)
 	if bom, err := in.Peek(3); err == nil && bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
@@ -40,7 +42,7 @@ func (s *Service) ReadCSV(r io.Reader, rows gateway.BulkRows) error {
 	}
 	bounded := &lineReader{r: in, left: maxLine}
 	reader := csv.NewReader(bounded)
-	reader.Comma, reader.ReuseRecord = separator(start), true
+	reader.Comma, reader.ReuseRecord, reader.FieldsPerRecord = separator(start), true, -1
 	header, err := reader.Read()
 	if err != nil {
 		return badCSV(err)
@@ -49,27 +51,42 @@ func (s *Service) ReadCSV(r io.Reader, rows gateway.BulkRows) error {
 	if err != nil {
 		return err
 	}
+	empty, next := 0, endOf(reader, header)
 	for {
 		bounded.left = maxLine
 		record, err := reader.Read()
-		malformed := errors.Is(err, csv.ErrFieldCount)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil && !malformed {
+		if err != nil {
 			return badCSV(err)
 		}
-		if rows.Len() == gateway.MaxBulkRows {
+		line, _ := reader.FieldPos(0)
+		empty += line - next // the reader passes over them
+		next = endOf(reader, record)
+		if !slices.ContainsFunc(record, func(value string) bool { return strings.TrimSpace(value) != "" }) {
+			empty++
+			continue
+		}
+		if rows.Len()+empty >= gateway.MaxBulkRows {
 			return gateway.FieldErrorf(gateway.CodeInvalidBody, "/file", "the file has more than %d rows", gateway.MaxBulkRows)
 		}
-		row := gateway.BulkRow{Fault: fmt.Sprintf("the row has %d values, the header %d", len(record), len(t.names))}
-		if !malformed {
-			row = t.row(record)
+		for ; empty > 0; empty-- {
+			if err := rows.Add(gateway.BulkRow{Empty: true}); err != nil {
+				return err
+			}
 		}
-		if err := rows.Add(row); err != nil {
+		if err := rows.Add(t.row(record)); err != nil {
 			return err
 		}
 	}
+}
+
+// endOf is the line behind the record that was read last.
+func endOf(reader *csv.Reader, record []string) int {
+	last := len(record) - 1
+	line, _ := reader.FieldPos(last)
+	return line + strings.Count(record[last], "\n") + 1
 }
 
 // badCSV tells what is wrong with the file from what is wrong with its arrival.
@@ -112,31 +129,32 @@ func separator(start []byte) rune {
 
 // table is how the values of a row are read.
 type table struct {
-	names         []string
-	to, reference int // their columns; reference is -1 when there is none
+	names         []string // "": it has none, and is passed over
+	to, reference int      // their columns; reference is -1 when there is none
 }
 
 func newTable(header []string) (*table, error) {
 	t := &table{to: -1, reference: -1}
 	seen := map[string]bool{}
-	if len(header) > gateway.MaxBulkVars+2 {
-		return nil, gateway.FieldErrorf(gateway.CodeInvalidBody, "/file", "the file has more than %d columns", gateway.MaxBulkVars+2)
-	}
 	for i, name := range header {
 		name = strings.TrimSpace(name)
 		switch {
-		case name == "" || len(name) > gateway.MaxVarNameBytes || !utf8.ValidString(name):
+		case name == "":
+		case len(name) > gateway.MaxVarNameBytes || !utf8.ValidString(name):
 			return nil, gateway.FieldErrorf(gateway.CodeInvalidBody, "/file", "column %d needs a name of %d bytes of UTF-8 at most", i+1, gateway.MaxVarNameBytes)
 		case strings.EqualFold(name, columnTo):
 			name, t.to = columnTo, i
 		case strings.EqualFold(name, columnReference):
 			name, t.reference = columnReference, i
 		}
-		if seen[name] {
+		if name != "" && seen[name] {
 			return nil, gateway.FieldErrorf(gateway.CodeInvalidBody, "/file", "two columns are named %q", name)
 		}
 		seen[name] = true
 		t.names = append(t.names, name)
+	}
+	if len(seen) > gateway.MaxBulkVars+2 {
+		return nil, gateway.FieldErrorf(gateway.CodeInvalidBody, "/file", "the file has more than %d columns", gateway.MaxBulkVars+2)
 	}
 	if t.to < 0 {
 		return nil, gateway.FieldErrorf(gateway.CodeInvalidBody, "/file", "the first line must name a column %q", columnTo)
@@ -146,11 +164,20 @@ func newTable(header []string) (*table, error) {
 
 // row is a record as the rest of the room knows it; every column is a variable too.
 func (t *table) row(record []string) gateway.BulkRow {
+	for i := range max(len(record), len(t.names)) {
+		if i >= len(record) && t.names[i] != "" || i >= len(t.names) && record[i] != "" {
+			return gateway.BulkRow{Fault: fmt.Sprintf("the row has %d values, the header %d", len(record), len(t.names))}
+		}
+	}
+	record = record[:min(len(record), len(t.names))]
 	row := gateway.BulkRow{To: record[t.to], Vars: make(map[string]string, len(record))}
 	if t.reference >= 0 {
 		row.Reference = record[t.reference]
 	}
 	for i, value := range record {
+		if t.names[i] == "" {
+			continue
+		}
 		if !utf8.ValidString(value) {
 			return gateway.BulkRow{To: row.To, Fault: fmt.Sprintf("the value of column %q is not UTF-8", t.names[i])}
 		}

@@ -21,7 +21,7 @@ func (s *Service) Preview(ctx context.Context, tenant gateway.Tenant, req gatewa
 		return gateway.BulkPreview{}, err
 	}
 	p := gateway.BulkPreview{
-		Rows: len(v.to), Valid: len(v.to) - len(v.invalid), Type: d.model.Type, ByCode: map[gateway.Code]int{},
+		Rows: len(v.to) - v.empty, Valid: len(v.to) - v.empty - len(v.invalid), Type: d.model.Type, ByCode: map[gateway.Code]int{},
 		Rejected: v.invalid[:min(len(v.invalid), gateway.MaxPreviewRejected)],
 	}
 	for _, r := range v.invalid {

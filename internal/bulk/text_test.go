@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -130,6 +131,36 @@ func TestCSVIsBounded(t *testing.T) {
 	}
 }
 
+// TestWhatSpreadsheetsAddIsPassedOver: columns without a name and rows without a value; a row has the number that the spreadsheet shows, less the header's.
+func TestWhatSpreadsheetsAddIsPassedOver(t *testing.T) {
+	t.Parallel()
+	for name, file := range map[string]string{
+		"trailing commas":    "to,name,,\n1,\"A\nB\",,\n,,,\n , ,,\n2,C,,a note\n,,,\n",
+		"shorter rows":       "to,name,\n1,\"A\nB\"\n,\n\n2,C,,,\n,\n",
+		"empty lines":        "to;name\r\n1;\"A\r\nB\"\r\n\r\n;\r\n2;C\r\n\r\n\r\n",
+		"an unnamed column":  "to,,name\n1,x,\"A\nB\"\n,,\n,,\n2,\xff,C\n",
+		"one column too few": "to,name\n1,\"A\nB\"\n\"\"\n\n2,C",
+	} {
+		rows, err := readCSV(t, strings.NewReader(file))
+		if err != nil || len(rows) != 4 {
+			t.Errorf("%s: %+v, %v", name, rows, err)
+			continue
+		}
+		for i, want := range []gateway.BulkRow{{To: "1", Vars: map[string]string{"to": "1", "name": "A\nB"}}, {Empty: true}, {Empty: true}, {To: "2", Vars: map[string]string{"to": "2", "name": "C"}}} {
+			if !reflect.DeepEqual(rows[i], want) {
+				t.Errorf("%s: row %d is %+v, want %+v", name, i+1, rows[i], want)
+			}
+		}
+	}
+	rows, err := readCSV(t, strings.NewReader("to,name\n1\n1,A,x\n"))
+	if err != nil || len(rows) != 2 || rows[0].Fault == "" || rows[1].Fault == "" {
+		t.Errorf("a value too few and one too many: %+v, %v", rows, err)
+	}
+	if rows, err := readCSV(t, strings.NewReader("to,name\n,\n\n,,\n")); err != nil || len(rows) > 0 {
+		t.Errorf("no rows: %+v, %v", rows, err)
+	}
+}
+
 type endlessReader struct{}
 
 func (endlessReader) Read(p []byte) (int, error) {
@@ -143,13 +174,14 @@ func (endlessReader) Read(p []byte) (int, error) {
 func FuzzCSV(f *testing.F) {
 	f.Add("\ufeffto;name\n1;\"a\nb\"\n")
 	f.Add("to\tname\r\n1\t2\r\n3\r\n")
+	f.Add("to,name,\n1,\"A\n\",\n\n,,\n2,B,\n")
 	f.Fuzz(func(t *testing.T, file string) {
 		rows, err := readCSV(t, iotest.OneByteReader(strings.NewReader(file)))
 		if err != nil {
 			return
 		}
 		for _, row := range rows {
-			if row.Fault == "" && len(row.Vars) == 0 {
+			if row.Fault == "" && len(row.Vars) == 0 != row.Empty {
 				t.Fatalf("%q has the row %+v", file, row)
 			}
 		}

@@ -45,6 +45,7 @@ type BulkRow struct {
 	Text      string // with OwnTexts
 	Vars      map[string]string
 	Fault     string // why the row itself could not be read; the rest is empty then
+	Empty     bool   // a row of a file that holds nothing: it has a number, and is passed over
 }
 
 // BulkRows hold the rows of a request outside memory, for as long as it takes. One goroutine uses them.

@@ -230,9 +230,10 @@ func TestBulkAsCSV(t *testing.T) {
 	t.Parallel()
 	h := newHub(t)
 	for name, file := range map[string]string{
-		"commas":     "to,name,reference\n919876543210,Asha,r1\n\"919876543211\",\"Ravi, \"\"R\"\"\nKumar\",\n",
-		"semicolons": "\ufeffTo;name;Reference\r\n919876543210;Asha;r1\r\n919876543211;\"Ravi, \"\"R\"\"\nKumar\";\r\n",
-		"tabs":       "name\treference\tto\nAsha\tr1\t919876543210\n\"Ravi, \"\"R\"\"\nKumar\"\t\t919876543211",
+		"commas":      "to,name,reference\n919876543210,Asha,r1\n\"919876543211\",\"Ravi, \"\"R\"\"\nKumar\",\n",
+		"semicolons":  "\ufeffTo;name;Reference\r\n919876543210;Asha;r1\r\n919876543211;\"Ravi, \"\"R\"\"\nKumar\";\r\n",
+		"spreadsheet": "to,name,reference,,\r\n919876543210,Asha,r1,,\r\n,,,,\r\n919876543211,\"Ravi, \"\"R\"\"\r\nKumar\",,,\r\n,,,,\r\n",
+		"tabs":        "name\treference\tto\nAsha\tr1\t919876543210\n\"Ravi, \"\"R\"\"\nKumar\"\t\t919876543211",
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := h.in(t)
@@ -246,12 +247,22 @@ func TestBulkAsCSV(t *testing.T) {
 	if skipped.Total != 1 || skipped.InvalidCount != 2 || skipped.Invalid[0].Row != 2 || skipped.Invalid[1].To != "919876543212" {
 		t.Errorf("bulk %+v", skipped)
 	}
+	empties := decode[bulkBody](h.do(form(t, "onInvalid=skip", "message=x", "file=to,a,\n919876543210,1,\n,,\nnobody,2,\n919876543211,3,\n")).want(http.StatusAccepted))
+	if empties.Total != 2 || empties.InvalidCount != 1 || empties.Invalid[0].Row != 3 {
+		t.Errorf("bulk %+v", empties)
+	}
+	table := string(h.do(request{path: bulkPath + "/" + empties.ID + "/results.csv"}).want(http.StatusOK).body)
+	if !strings.Contains(table, "\n1,919876543210,queued") || !strings.Contains(table, "\n3,nobody,invalid") || !strings.Contains(table, "\n4,919876543211,queued") {
+		t.Errorf("results %s", table)
+	}
 	accepted := h.bulks()
 	for _, c := range []struct {
 		pointer string
 		fields  []string
 	}{
 		{"/file/0/to", []string{"message=x", "file=to\nnobody\n"}},
+		{"/file/2/to", []string{"message=x", "file=to,\n919876543210,\n,\nnobody,\n"}},
+		{"/file", []string{"message=x", "file=to,a\n,\n"}},
 		{"/file/0/vars/name", []string{"message={{name}}", "file=to\n919876543210\n"}},
 		{"/file", []string{"message=x"}},
 		{"/file", []string{"message=x", "file="}},

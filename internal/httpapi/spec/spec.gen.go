@@ -513,7 +513,9 @@ type BulkForm struct {
 type BulkInvalidRow struct {
 	// Code Catalogued in docs/errors.md.
 	Code string `json:"code"`
-	Row  int    `json:"row"`
+
+	// Row From 1; of a CSV file from the row behind the header, empty ones counted.
+	Row int `json:"row"`
 
 	// To As it was given, 64 bytes at most.
 	To string `json:"to"`
@@ -563,7 +565,9 @@ type BulkPreviewInvalid struct {
 	// Code Catalogued in docs/errors.md.
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
-	Row    int    `json:"row"`
+
+	// Row From 1; of a CSV file from the row behind the header, empty ones counted.
+	Row int `json:"row"`
 
 	// To As it was given, 64 bytes at most.
 	To string `json:"to"`
