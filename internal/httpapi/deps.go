@@ -43,6 +43,8 @@ type Store interface {
 	Depth(ctx context.Context, tenantKey int64) (gateway.QueueDepth, error)
 	// Ahead counts what goes before a message that waits, no further than limit.
 	Ahead(ctx context.Context, m *gateway.Message, limit int) (int, error)
+	// Bulk reads a bulk that was accepted.
+	Bulk(ctx context.Context, tenantKey int64, id string) (gateway.Bulk, error)
 	// SentTimes lists when the last messages after since were sent, oldest first, at most the newest limit.
 	SentTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error)
 	// Stats counts what happened in each slice of a window, looking at the newest limit messages of each kind; slices that it cannot

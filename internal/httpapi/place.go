@@ -25,6 +25,15 @@ func (s *Server) place(ctx context.Context, m *gateway.Message) (*spec.QueuePlac
 		return nil, wrap(err, "count what is ahead of the message")
 	}
 	now := s.opts.Clock()
+	if m.Phase == gateway.PhaseStaged {
+		b, err := s.store.Bulk(ctx, m.TenantKey, m.BulkID)
+		if err != nil {
+			return nil, wrap(err, "read the bulk of the message")
+		}
+		if b.Status != gateway.BulkRunning || b.SendAt.After(now) {
+			return &spec.QueuePlace{Ahead: ahead}, nil // nobody knows when it will be resumed, nor what the pace will be then
+		}
+	}
 	sent, err := s.store.SentTimes(ctx, m.TenantKey, now.Add(-paceWindow), maxPace)
 	if err != nil {
 		return nil, wrap(err, "look at the pace")

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/wapro/hub/internal/gateway"
 )
@@ -34,5 +35,36 @@ func TestAWaitingMessageTellsItsPlace(t *testing.T) {
 	h.sent(f, second.ID)
 	if got := get(third.ID); got.Queue == nil || got.Queue.Ahead != 0 || got.Queue.EtaSeconds == nil || *got.Queue.EtaSeconds != 30 {
 		t.Errorf("two were sent in this minute: %+v", got.Queue)
+	}
+}
+
+// TestAMessageOfABulkThatDoesNotRunTellsNoTime: it would be one of seconds, for what goes out tomorrow or never.
+func TestAMessageOfABulkThatDoesNotRunTellsNoTime(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	f := h.own()[h.algo.Key]
+	h.sent(f, h.text("919876543210", "the pace").ID)
+	place := func(b bulkBody) placed {
+		t.Helper()
+		list, err := h.store.BulkMessages(t.Context(), h.algo.Key, b.ID, 0, nil, 1)
+		must(t, err)
+		return decode[placed](h.do(request{path: "/api/algo/messages/" + list[0].ID}).want(http.StatusOK))
+	}
+	const rows = `"message":"x","recipients":[{"to":"919876543211"}]`
+	later := h.bulk(`{"sendAt":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `",` + rows + `}`)
+	if got := place(later); got.Queue == nil || got.Queue.Ahead != 0 || got.Queue.EtaSeconds != nil {
+		t.Errorf("of a bulk whose time has not come: %+v", got.Queue)
+	}
+	b := h.bulk(`{` + rows + `}`)
+	if got := place(b); got.Queue == nil || got.Queue.EtaSeconds == nil {
+		t.Errorf("of a bulk that runs: %+v", got.Queue)
+	}
+	h.do(request{method: http.MethodPost, path: bulkPath + "/" + b.ID + "/pause"}).want(http.StatusOK)
+	if got := place(b); got.Queue == nil || got.Queue.EtaSeconds != nil {
+		t.Errorf("of a bulk that is paused: %+v", got.Queue)
+	}
+	h.do(request{method: http.MethodPost, path: bulkPath + "/" + b.ID + "/resume"}).want(http.StatusOK)
+	if got := place(b); got.Queue == nil || got.Queue.EtaSeconds == nil {
+		t.Errorf("of a bulk that runs again: %+v", got.Queue)
 	}
 }

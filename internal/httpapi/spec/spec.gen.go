@@ -1082,7 +1082,7 @@ type Message struct {
 	FailedAt      *time.Time `json:"failedAt"`
 	UpdatedAt     time.Time  `json:"updatedAt"`
 
-	// Queue Where a message in phase waiting stands. Only GET .../messages/{id} tells it.
+	// Queue Where a message in phase waiting or staged stands. Only GET .../messages/{id} tells it.
 	Queue    *QueuePlace `json:"queue,omitempty"`
 	Location *Location   `json:"location,omitempty"`
 	Contacts *[]Contact  `json:"contacts,omitempty"`
@@ -1287,12 +1287,12 @@ type QrCode struct {
 	Method    PairingMethod `json:"method"`
 }
 
-// QueuePlace Where a message in phase waiting stands. Only GET .../messages/{id} tells it.
+// QueuePlace Where a message in phase waiting or staged stands. Only GET .../messages/{id} tells it.
 type QueuePlace struct {
 	// Ahead Messages of the tenant that go before it; 100,000 is that many or more.
 	Ahead int `json:"ahead"`
 
-	// EtaSeconds Until its turn, at the pace of the last minute; null when nothing was sent in it.
+	// EtaSeconds Until its turn, at the pace of the last minute; null when nothing was sent in it, and while its bulk is paused or its time has not come.
 	EtaSeconds *int `json:"etaSeconds"`
 }
 
