@@ -35,7 +35,7 @@ func TestTheLogOfDeliveriesTellsNothingOfTheHubsNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer babbles.Close()
+	defer func() { _ = babbles.Close() }()
 	go func() {
 		for {
 			conn, err := babbles.Accept()
