@@ -38,7 +38,6 @@ func (d *Deliverer) post(ctx context.Context, w *gateway.Webhook, keys [][]byte,
 	if err != nil {
 		p.cut = ctx.Err() != nil
 		p.Error = reason(err)
-		d.Log.DebugContext(ctx, "a webhook did not answer", "webhook", w.ID, "error", withoutURL(err))
 		return p
 	}
 	defer answer.Body.Close()

@@ -13,7 +13,7 @@ import (
 )
 
 // reason is what a webhook's owner is told of a post that got no answer: one of these sentences, never the error's own words, which name the hub's resolvers, the
-// addresses that they found inside its network, and the URL, which may hold a token.
+// addresses that they found inside its network, and the URL, which may hold a token. They are in no log either: they name the host, which is the customer's.
 func reason(err error) string {
 	if e, ok := errors.AsType[*url.Error](err); ok && e.Timeout() {
 		return "It did not answer in time."
@@ -50,12 +50,4 @@ func isTLS(err error) bool {
 	_, alert := errors.AsType[tls.AlertError](err)
 	remote, ok := errors.AsType[*net.OpError](err)
 	return header || alert || errors.Is(err, http.ErrSchemeMismatch) || ok && remote.Op == "remote error" // an alert of the other side's
-}
-
-// withoutURL is an error for the operator's log.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }
