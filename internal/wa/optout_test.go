@@ -59,6 +59,22 @@ func TestWhoOptedOutUnderOneNameGetsNoBulkUnderTheOther(t *testing.T) {
 	w.shows(carol, "somebody else", "to somebody else")
 }
 
+// TestWhoOptedOutUnderOneFormOfANumberGetsNoBulkUnderTheOther: a stop word enters what WhatsApp calls a Brazilian customer, who stands in the tenant's list
+// with a ninth digit.
+func TestWhoOptedOutUnderOneFormOfANumberGetsNoBulkUnderTheOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.online()
+	const list, number = "5511987654321", "551187654321"
+	w.optOut(number)
+	l.fails(ofBulk(list, "to a stranger"), gateway.SendError{Cause: gateway.CauseOptedOut})
+	if sent := l.sends(text(list, "a single message")); sent.RecipientJID != gateway.UserJID(number) {
+		t.Errorf("it went to %s", sent.RecipientJID)
+	}
+	l.fails(ofBulk(list, "to a customer"), gateway.SendError{Cause: gateway.CauseOptedOut})
+	w.shows(number, "a single message")
+}
+
 // TestABulkIsNotSentBlindly: while it cannot be told whether the recipient opted out, nothing goes out, and it is tried again.
 func TestABulkIsNotSentBlindly(t *testing.T) {
 	t.Parallel()
