@@ -108,7 +108,7 @@ func elsewhere() map[string]string {
 		"SentTimes": caps, "SentTimesTo": caps, "HeldBefore": caps, "FirstContactTimes": caps, "Bulk": caps,
 		"NextRecipients": ahead,
 		"Reconsider":     frees,
-		"Ask":            asks, "Query": asks, "LastQuery": asks, "AnswerQuery": asks, "NumberChecks": asks, "KeepNumberChecks": asks,
+		"Ask":            asks, "Query": asks, "KeepInboundFetched": asks, "LastQuery": asks, "AnswerQuery": asks, "NumberChecks": asks, "KeepNumberChecks": asks,
 		"ReleaseSessions": leaves, "ReleaseSession": leaves, "RetireWorker": leaves,
 		"Shares": shares, "Spare": shares, "KnownContact": asStranger, "Session": restricted,
 	}
