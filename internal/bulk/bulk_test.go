@@ -448,7 +448,15 @@ func TestARetryLeavesOutWhatWasCalledOff(t *testing.T) {
 		if len(list) != len(failed) || again.Total != len(failed) {
 			t.Errorf("%s: %d are sent again, %d failed", name, len(list), len(failed))
 		}
+		// A retry that is canceled leaves its people to the next one.
 		_, err = w.Cancel(t.Context(), w.tenant.Key, again.ID)
+		must(t, err)
+		next, err := retry(p.ID)
+		must(t, err)
+		if next.Total != len(failed) {
+			t.Errorf("%s: %d are sent again after a retry that was canceled, %d failed", name, next.Total, len(failed))
+		}
+		_, err = w.Cancel(t.Context(), w.tenant.Key, next.ID)
 		must(t, err)
 	}
 	p := w.create(w.request(3))
@@ -541,7 +549,7 @@ func TestASecondRetryLeavesOutWhomTheFirstReached(t *testing.T) {
 	retry(forced, true)
 }
 
-// TestOneRetryOfABulkIsStoredAtATime: two at once would not know of each other's messages. One that was given up is in nobody's way.
+// TestOneRetryOfABulkIsStoredAtATime: two at once would not know of each other's messages, also where one repeats what the other repeats. One that was given up is in nobody's way.
 func TestOneRetryOfABulkIsStoredAtATime(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]func(*testing.T) string{"SQLite": sqlite, "Postgres": func(t *testing.T) string { return services.Postgres(t) }} {
@@ -549,9 +557,11 @@ func TestOneRetryOfABulkIsStoredAtATime(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, url(t))
 			ctx := t.Context()
-			p := w.create(w.request(3))
-			w.feed(func(int64) bool { return true })
-			stuck := gateway.Bulk{ID: "stuck", TenantKey: w.tenant.Key, TenantID: w.tenant.ID, Lane: gateway.PriorityBulk, RetryOf: p.ID, Rows: 3, CreatedAt: time.Now()}
+			other, p := w.create(w.request(1)), w.create(w.request(3))
+			for n := 1; n > 0; {
+				n, _ = w.feed(func(int64) bool { return true })
+			}
+			stuck := gateway.Bulk{ID: "stuck", TenantKey: w.tenant.Key, TenantID: w.tenant.ID, Lane: gateway.PriorityBulk, RetryOf: other.ID, Rows: 3, CreatedAt: time.Now()}
 			must(t, w.store.CreateBulk(ctx, &stuck))
 			list, err := w.store.BulkMessages(ctx, w.tenant.Key, p.ID, 0, nil, 10)
 			must(t, err)

@@ -59,7 +59,7 @@ func (s *Service) Create(ctx context.Context, tenant gateway.Tenant, req gateway
 // Retry sends the messages of a bulk that have failed or expired once more, as a new bulk that names the old one, and each
 // message the one it repeats. Those that were called off are left out, whose recipients opted out, and that a later message repeats already, unless
 // that one failed or expired as well. Those whose outcome is unknown may have been delivered and are sent again only with force.
-// CodeUnavailable while another retry of the bulk is being stored. CodeNotFound, CodeNotRetryable when there is none. Otherwise as Create.
+// CodeUnavailable while another retry of a bulk of the tenant is being stored. CodeNotFound, CodeNotRetryable when there is none. Otherwise as Create.
 func (s *Service) Retry(ctx context.Context, tenant gateway.Tenant, id string, force bool, done *gateway.IdempotencyCompletion,
 	answer func(gateway.BulkProgress) gateway.IdempotencyAnswer,
 ) (gateway.BulkProgress, error) {

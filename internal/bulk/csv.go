@@ -147,10 +147,12 @@ func newTable(header []string) (*table, error) {
 		case strings.EqualFold(name, columnReference):
 			name, t.reference = columnReference, i
 		}
-		if name != "" && seen[name] {
-			return nil, gateway.FieldErrorf(gateway.CodeInvalidBody, "/file", "two columns are named %q", name)
+		if name != "" {
+			if seen[name] {
+				return nil, gateway.FieldErrorf(gateway.CodeInvalidBody, "/file", "two columns are named %q", name)
+			}
+			seen[name] = true
 		}
-		seen[name] = true
 		t.names = append(t.names, name)
 	}
 	if len(seen) > gateway.MaxBulkVars+2 {

@@ -13,14 +13,14 @@ import (
 )
 
 // connectByCode asks the owner of a session without a number to pair by a code that phone enters, and waits for it.
-func (s *Server) connectByCode(ctx context.Context, stored gateway.Session, phone string) (*answer, error) {
+func (s *Server) connectByCode(ctx context.Context, holder int64, stored gateway.Session, phone string) (*answer, error) {
 	if stored.JID != "" {
 		return nil, gateway.Errorf(gateway.CodeAlreadyPaired, "the session has a number; log it out before pairing a phone")
 	}
 	if s.showsCodeFor(&stored, phone) {
 		return codeAnswer(&stored), nil
 	}
-	leave, err := s.streams.Take(stored.TenantKey) // it looks at the session like a stream does
+	leave, err := s.streams.Take(holder) // it looks at the session like a stream does
 	if err != nil {
 		return nil, noPlace(err, gateway.CodeTooManyWaiters, "requests follow sessions")
 	}

@@ -32,15 +32,15 @@ type Questions interface {
 }
 
 // question asks the owner of the tenant's session and waits for its answer. The session must be online: nothing waits for it to become so.
-func (s *Server) question(ctx context.Context, tenantKey int64, kind gateway.QueryKind, question string, patience time.Duration) (string, error) {
-	stored, err := s.readSession(ctx, tenantKey)
+func (s *Server) question(ctx context.Context, k *call, kind gateway.QueryKind, question string, patience time.Duration) (string, error) {
+	stored, err := s.readSession(ctx, k.tenant.Key)
 	if err != nil {
 		return "", err
 	}
 	if stored.State != gateway.SessionOnline {
 		return "", gateway.Errorf(gateway.CodeSessionOffline, "the session is %s; GET .../session says why", stored.State)
 	}
-	leave, err := s.streams.Take(tenantKey) // it looks at its question like a stream does
+	leave, err := s.streams.Take(k.holder()) // it looks at its question like a stream does
 	if err != nil {
 		return "", noPlace(err, gateway.CodeTooManyWaiters, "requests follow sessions")
 	}
@@ -49,7 +49,7 @@ func (s *Server) question(ctx context.Context, tenantKey int64, kind gateway.Que
 	if err != nil {
 		return "", fmt.Errorf("make an id: %w", err)
 	}
-	q := gateway.Query{ID: id.String(), TenantKey: tenantKey, Kind: kind, Question: question}
+	q := gateway.Query{ID: id.String(), TenantKey: k.tenant.Key, Kind: kind, Question: question}
 	if err := s.store.Ask(ctx, q); err != nil {
 		return "", wrap(err, "ask the session's owner")
 	}
@@ -65,7 +65,7 @@ func (s *Server) question(ctx context.Context, tenantKey int64, kind gateway.Que
 		case <-ctx.Done():
 			return "", noAnswer()
 		}
-		q, err := s.store.Query(ctx, tenantKey, q.ID)
+		q, err := s.store.Query(ctx, k.tenant.Key, q.ID)
 		switch {
 		case ctx.Err() != nil:
 			return "", noAnswer()
@@ -116,7 +116,7 @@ func (s *Server) CheckNumbers(c echo.Context, _ string, _ spec.CheckNumbersParam
 		return err
 	}
 	return s.post(c, decode, func(ctx context.Context, _ *gateway.IdempotencyCompletion) (*answer, error) {
-		checks, err := s.checkNumbers(ctx, callOf(c).tenant.Key, numbers)
+		checks, err := s.checkNumbers(ctx, callOf(c), numbers)
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +137,7 @@ func (s *Server) GetNumber(c echo.Context, _, given string) error {
 	if err != nil {
 		return gateway.Errorf(gateway.CodeInvalidRecipient, "%s", err.Error())
 	}
-	checks, err := s.checkNumbers(c.Request().Context(), callOf(c).tenant.Key, []string{number})
+	checks, err := s.checkNumbers(c.Request().Context(), callOf(c), []string{number})
 	if err != nil {
 		return err
 	}
@@ -158,8 +158,8 @@ func numberModel(c gateway.NumberCheck) spec.Number {
 }
 
 // checkNumbers answers from what is known, and asks WhatsApp about the rest.
-func (s *Server) checkNumbers(ctx context.Context, tenantKey int64, numbers []string) ([]gateway.NumberCheck, error) {
-	known, lastHour, err := s.store.NumberChecks(ctx, tenantKey, numbers, s.opts.Clock().Add(-gateway.NumberCheckAge))
+func (s *Server) checkNumbers(ctx context.Context, k *call, numbers []string) ([]gateway.NumberCheck, error) {
+	known, lastHour, err := s.store.NumberChecks(ctx, k.tenant.Key, numbers, s.opts.Clock().Add(-gateway.NumberCheckAge))
 	if err != nil {
 		return nil, wrap(err, "look up numbers")
 	}
@@ -177,7 +177,7 @@ func (s *Server) checkNumbers(ctx context.Context, tenantKey int64, numbers []st
 		if err != nil {
 			return nil, fmt.Errorf("write a question: %w", err)
 		}
-		answer, err := s.question(ctx, tenantKey, gateway.QueryNumbers, string(question), gateway.QueryPatience)
+		answer, err := s.question(ctx, k, gateway.QueryNumbers, string(question), gateway.QueryPatience)
 		if err != nil {
 			return nil, err
 		}
@@ -210,7 +210,7 @@ func (s *Server) ListJoinedGroups(c echo.Context, _ string) error {
 	found := ""
 	if last != nil {
 		found = last.Answer
-	} else if found, err = s.question(ctx, tenant, gateway.QueryGroups, "", gateway.QueryPatience); err != nil {
+	} else if found, err = s.question(ctx, callOf(c), gateway.QueryGroups, "", gateway.QueryPatience); err != nil {
 		return err
 	}
 	var groups []gateway.Group
@@ -244,7 +244,7 @@ func (s *Server) GetInboundMedia(c echo.Context, _ string, id string) error {
 		file, _ = s.media.Open(ctx, m.Media.SHA256) // what is gone is fetched again
 	}
 	if file == nil {
-		if _, err := s.question(ctx, tenant, gateway.QueryMedia, m.ID, gateway.MediaPatience); err != nil {
+		if _, err := s.question(ctx, callOf(c), gateway.QueryMedia, m.ID, gateway.MediaPatience); err != nil {
 			return err
 		}
 		if file, err = s.media.Open(ctx, m.Media.SHA256); err != nil {

@@ -87,7 +87,7 @@ func (s *Server) ConnectSession(c echo.Context, _ string, _ spec.ConnectSessionP
 			return nil, gateway.Errorf(gateway.CodeAlreadyPaired, "the session is online; log it out before pairing another phone")
 		}
 		if phone != "" {
-			return s.connectByCode(ctx, stored, phone)
+			return s.connectByCode(ctx, callOf(c).holder(), stored, phone)
 		}
 		return s.command(ctx, stored, gateway.CommandConnect)
 	})

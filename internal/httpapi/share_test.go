@@ -40,6 +40,18 @@ func TestATenantTakesNoMoreThanItsShare(t *testing.T) {
 			defer got.raw.Close()
 			got.want(http.StatusOK)
 		}
+		asking, stop := context.WithCancel(ctx)
+		gone := make(chan struct{})
+		go func() {
+			_, _ = h.send(asking, request{path: "/api/algo/groups", key: h.adminKey}) // nobody answers
+			close(gone)
+		}()
+		eventually(t, "the operator's question is asked", func() (asked bool) {
+			must(t, h.store.Writer().QueryRowContext(ctx, `SELECT COUNT(*) = 1 FROM queries`).Scan(&asked))
+			return asked
+		})
+		stop()
+		<-gone
 	})
 	t.Run("waits", func(t *testing.T) {
 		h := h.in(t)

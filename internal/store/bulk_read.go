@@ -69,7 +69,8 @@ func (s *Store) BulkMessages(ctx context.Context, tenantKey int64, id string, af
 }
 
 // Repetitions lists what became of messages of a tenant, by their ids, and of all that repeat them, that they repeat, or that repeat the same one, at
-// whatever remove. What belongs to a bulk that is not accepted is not among them.
+// whatever remove. What belongs to a bulk that is not accepted is not among them, nor what a
+// repetition of a bulk would have repeated that was canceled: another may take its place.
 func (s *Store) Repetitions(ctx context.Context, tenantKey int64, ids []string) (map[string][]gateway.Repetition, error) {
 	found := map[string][]gateway.Repetition{}
 	err := s.inParts(ids, func(list string, args []any) error {
@@ -99,4 +100,6 @@ const selectRepetitions = `WITH RECURSIVE up (of_id, id, retry_of) AS (
 		SELECT u.of_id, u.id FROM up u
 		UNION SELECT a.of_id, m.id FROM again a
 			JOIN messages m ON m.tenant_key = {tenant} AND m.retry_of = a.id AND m.retry_of <> '' AND m.bulk_id NOT IN {hidden})
-	SELECT a.of_id, m.status, m.error_code, m.uncertain FROM again a JOIN messages m ON m.id = a.id`
+	SELECT a.of_id, m.status, m.error_code, m.uncertain FROM again a JOIN messages m ON m.id = a.id
+	WHERE NOT (m.retry_of <> '' AND (m.status = 'canceled' OR m.error_code = 'canceled_by_operator')
+		AND EXISTS (SELECT 1 FROM bulks b WHERE b.id = m.bulk_id AND b.tenant_key = {tenant} AND b.status = 'canceled'))`

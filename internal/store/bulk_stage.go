@@ -41,15 +41,16 @@ func (s *Store) CreateBulk(ctx context.Context, b *gateway.Bulk) error {
 	})
 }
 
-// onlyRetry makes sure that nobody else repeats a bulk at this moment: neither would know of the other's messages.
+// onlyRetry makes sure that nobody else repeats a bulk of the tenant, this one or one that it repeats, at this moment: neither would know of the
+// other's messages.
 func (t *tx) onlyRetry(b *gateway.Bulk) error {
 	if _, err := t.lookBulk(b.TenantKey, b.RetryOf); err != nil { // and lock it
 		return err
 	}
 	var others int
-	err := t.row(`SELECT COUNT(*) FROM bulks WHERE tenant_key = $1 AND finished_at = 0 AND status = 'staging' AND retry_of = $2`, b.TenantKey, b.RetryOf).Scan(&others)
+	err := t.row(`SELECT COUNT(*) FROM bulks WHERE tenant_key = $1 AND finished_at = 0 AND status = 'staging' AND retry_of <> ''`, b.TenantKey).Scan(&others)
 	if err == nil && others > 0 {
-		err = gateway.Errorf(gateway.CodeUnavailable, "another retry of the bulk is being stored; try again soon")
+		err = gateway.Errorf(gateway.CodeUnavailable, "another retry of a bulk is being stored; try again soon")
 	}
 	return err
 }

@@ -65,7 +65,8 @@ func (s *Store) HeldBefore(ctx context.Context, m *gateway.Message, reason gatew
 }
 
 const heldBefore = `SELECT COUNT(*) FROM (SELECT 1 FROM messages WHERE tenant_key = $1 AND lane = $2 AND phase NOT IN ('', 'schedule') AND phase = 'held'
-	AND next_attempt_at < $3 AND seq < $4 AND error_code = $5 AND error_message = $6 AND (expires_at = 0 OR next_attempt_at < expires_at) LIMIT $7) before`
+	AND next_attempt_at < $3 AND seq < $4 AND error_code = $5 AND error_message = $6 AND (expires_at = 0 OR next_attempt_at < expires_at)
+	AND bulk_id NOT IN (SELECT b.id FROM bulks b WHERE b.tenant_key = $1 AND b.finished_at = 0 AND b.status IN ('paused', 'canceled')) LIMIT $7) before`
 
 func (s *Store) times(ctx context.Context, where string, args ...any) ([]time.Time, error) {
 	return s.timesOf(ctx, `SELECT sent_at FROM messages WHERE `+where+` ORDER BY sent_at DESC LIMIT $3`, args...)

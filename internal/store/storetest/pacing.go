@@ -49,7 +49,7 @@ func testFirstContactTimes(t *testing.T, open Opener) {
 	}
 }
 
-// testReconsider: what is held until later becomes due, in steps; nothing else does.
+// testReconsider: what a choice of the tenant holds until later becomes due, in steps; nothing else does, and not what WhatsApp has refused.
 func testReconsider(t *testing.T, open Opener) {
 	w := newWorld(t, open)
 	ctx := t.Context()
@@ -57,8 +57,12 @@ func testReconsider(t *testing.T, open Opener) {
 	other := w.newTenant("other")
 	hold := func(m *gateway.Message, kind gateway.OutcomeKind, until time.Duration) {
 		t.Helper()
-		w.record(w.claim(fence, m), gateway.Outcome{Kind: kind, RetryAt: w.clock.Now().Add(until)})
+		w.record(w.claim(fence, m), gateway.Outcome{Kind: kind, RetryAt: w.clock.Now().Add(until), Failure: gateway.Failure{Code: gateway.CodePaced}})
 	}
+	refused := w.accept(gateway.PriorityHigh, 1)[0]
+	w.record(w.claim(fence, refused), gateway.Outcome{
+		Kind: gateway.OutcomeHold, RetryAt: w.clock.Now().Add(time.Minute), OnWire: true, Failure: gateway.Failure{Code: gateway.CodeReachOutLimited},
+	})
 	strangers := w.accept(gateway.PriorityBulk, 3)
 	high, backing, waiting := w.accept(gateway.PriorityHigh, 1)[0], w.accept(gateway.PriorityBulk, 1)[0], w.accept(gateway.PriorityBulk, 1)[0]
 	for i, m := range strangers {
@@ -90,7 +94,7 @@ func testReconsider(t *testing.T, open Opener) {
 			t.Errorf("%+v, %v; want it due, and not attempted", got, err)
 		}
 	}
-	for _, m := range []*gateway.Message{backing, waiting} {
+	for _, m := range []*gateway.Message{backing, waiting, refused} {
 		got, err := w.Message(ctx, m.TenantKey, m.ID)
 		must(t, err)
 		if got.Due(w.clock.Now()) != (m == waiting) {
@@ -195,6 +199,10 @@ func testHeldBefore(t *testing.T, open Opener) {
 	high := hold(gateway.PriorityHigh, full, 2)
 	last := hold(gateway.PriorityNormal, full, 4)
 	w.accept(gateway.PriorityNormal, 1)
+	b := w.bulk(1)
+	tickets, _ := w.releaseBulk(b, 1, 1)
+	w.record(w.claimTicket(fence, tickets[0]), gateway.Outcome{Kind: gateway.OutcomeHold, Failure: full, RetryAt: begun.Add(time.Hour)})
+	afterBulk := hold(gateway.PriorityBulk, full, 5)
 	foreign := w.message(w.newTenant("other"), gateway.PriorityBulk)
 	must(t, w.Accept(t.Context(), []*gateway.Message{foreign}, nil))
 
@@ -204,7 +212,7 @@ func testHeldBefore(t *testing.T, open Opener) {
 		limit  int
 		want   int
 	}{
-		{high, 0, 9, 0}, {first, 0, 9, 1}, {last, 0, 9, 3}, {last, 2, 9, 1}, {last, 3, 9, 2}, {last, 0, 2, 2}, {foreign, 0, 9, 0},
+		{high, 0, 9, 0}, {first, 0, 9, 1}, {last, 0, 9, 3}, {last, 2, 9, 1}, {last, 3, 9, 2}, {last, 0, 2, 2}, {foreign, 0, 9, 0}, {afterBulk, 0, 9, 6},
 	} {
 		var within time.Time
 		if c.within > 0 {
@@ -213,6 +221,10 @@ func testHeldBefore(t *testing.T, open Opener) {
 		if n, err := w.HeldBefore(t.Context(), c.m, full, within, c.limit); err != nil || n != c.want {
 			t.Errorf("%d before %s of lane %s within %d h, %v; want %d", n, c.m.ID, c.m.Priority, c.within, err, c.want)
 		}
+	}
+	w.change(b, pause) // it goes before nobody, although what is held of it is not looked at again yet
+	if n, err := w.HeldBefore(t.Context(), afterBulk, full, time.Time{}, 9); err != nil || n != 5 {
+		t.Errorf("%d before one behind a paused bulk, %v; want 5", n, err)
 	}
 }
 
