@@ -157,10 +157,10 @@ func (m *Message) Lapse(now time.Time) []Event {
 // undecided reports whether an attempt may have been delivered and the tenant wants no other one by itself.
 func (m *Message) undecided() bool { return m.Uncertain && m.HoldUnknown }
 
-// Reconsider makes m due at now when a choice of its tenant holds it until later, and reports whether it did: that choice has changed. If it has
+// Reconsider makes m due at now when it is held until later, and reports whether it did: what it was held for has changed. If it has
 // not for m, the next claim holds it again, at no attempt.
 func (m *Message) Reconsider(now time.Time) bool {
-	if m.Phase != PhaseHeld || m.Error == nil || m.Error.Code != CodePaced || m.InFlight != "" || m.Status.Final() || !m.NextAttemptAt.After(now) {
+	if m.Phase != PhaseHeld || m.InFlight != "" || m.Status.Final() || !m.NextAttemptAt.After(now) {
 		return false
 	}
 	m.NextAttemptAt = now

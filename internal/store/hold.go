@@ -155,9 +155,9 @@ func (t *tx) waiting(kind kindOfWaiting, tenantKey int64, after gateway.WaitingP
 	return all(rows, err, scanMessage)
 }
 
-// heldUntilLater are the messages of a lane that the tenant's own choices hold, those first that come back first. What WhatsApp refused keeps its time.
+// heldUntilLater are the held messages of a lane, those first that come back first.
 const heldUntilLater = `WHERE tenant_key = $1 AND lane = $2 AND phase NOT IN ('', 'schedule') AND phase = 'held' AND next_attempt_at > $3
-	AND error_code = 'paced' AND in_flight = '' ORDER BY next_attempt_at, seq LIMIT $4 {skip}`
+	AND in_flight = '' ORDER BY next_attempt_at, seq LIMIT $4 {skip}`
 
 // Reconsider lets apply change up to limit messages of the tenant of f that are held beyond now, of the highest lane first, in one
 // transaction, and returns tickets for those that it changed. What somebody else changes at this moment is passed over. apply must be

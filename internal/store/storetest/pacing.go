@@ -49,7 +49,7 @@ func testFirstContactTimes(t *testing.T, open Opener) {
 	}
 }
 
-// testReconsider: what a choice of the tenant holds until later becomes due, in steps; nothing else does, and not what WhatsApp has refused.
+// testReconsider: what is held until later becomes due, in steps; nothing else does.
 func testReconsider(t *testing.T, open Opener) {
 	w := newWorld(t, open)
 	ctx := t.Context()
@@ -57,12 +57,8 @@ func testReconsider(t *testing.T, open Opener) {
 	other := w.newTenant("other")
 	hold := func(m *gateway.Message, kind gateway.OutcomeKind, until time.Duration) {
 		t.Helper()
-		w.record(w.claim(fence, m), gateway.Outcome{Kind: kind, RetryAt: w.clock.Now().Add(until), Failure: gateway.Failure{Code: gateway.CodePaced}})
+		w.record(w.claim(fence, m), gateway.Outcome{Kind: kind, RetryAt: w.clock.Now().Add(until)})
 	}
-	refused := w.accept(gateway.PriorityHigh, 1)[0]
-	w.record(w.claim(fence, refused), gateway.Outcome{
-		Kind: gateway.OutcomeHold, RetryAt: w.clock.Now().Add(time.Minute), OnWire: true, Failure: gateway.Failure{Code: gateway.CodeReachOutLimited},
-	})
 	strangers := w.accept(gateway.PriorityBulk, 3)
 	high, backing, waiting := w.accept(gateway.PriorityHigh, 1)[0], w.accept(gateway.PriorityBulk, 1)[0], w.accept(gateway.PriorityBulk, 1)[0]
 	for i, m := range strangers {
@@ -94,7 +90,7 @@ func testReconsider(t *testing.T, open Opener) {
 			t.Errorf("%+v, %v; want it due, and not attempted", got, err)
 		}
 	}
-	for _, m := range []*gateway.Message{backing, waiting, refused} {
+	for _, m := range []*gateway.Message{backing, waiting} {
 		got, err := w.Message(ctx, m.TenantKey, m.ID)
 		must(t, err)
 		if got.Due(w.clock.Now()) != (m == waiting) {
