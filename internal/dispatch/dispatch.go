@@ -60,7 +60,7 @@ type Paces interface {
 	// FirstContactTimes is the same for those to people who were never written to before.
 	FirstContactTimes(ctx context.Context, tenantKey int64, since time.Time, limit int) ([]time.Time, error)
 	// HeldBefore counts the messages of m's tenant that are held for the same reason, until a time before within (zero: any), and are to go before
-	// m: those of higher lanes and the older ones of its own, but none that will have expired by then. It counts no more than limit.
+	// m: those of higher lanes and the older ones of its own, but none that will have expired by then or whose bulk was stopped. It counts no more than limit.
 	HeldBefore(ctx context.Context, m *gateway.Message, reason gateway.Failure, within time.Time, limit int) (int, error)
 	// SentTimesTo is the same for one recipient, as Message.To names it, in whatever other way it was written to.
 	SentTimesTo(ctx context.Context, tenantKey int64, to string, since time.Time, limit int) ([]time.Time, error)

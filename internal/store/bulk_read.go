@@ -69,8 +69,8 @@ func (s *Store) BulkMessages(ctx context.Context, tenantKey int64, id string, af
 }
 
 // Repetitions lists what became of messages of a tenant, by their ids, and of all that repeat them, that they repeat, or that repeat the same one, at
-// whatever remove. What belongs to a bulk that is not accepted is not among them, nor what a
-// repetition of a bulk would have repeated that was canceled: another may take its place.
+// whatever remove. What belongs to a bulk that is not accepted is not among them, nor what was canceled with the bulk that repeated it: another may take
+// its place.
 func (s *Store) Repetitions(ctx context.Context, tenantKey int64, ids []string) (map[string][]gateway.Repetition, error) {
 	found := map[string][]gateway.Repetition{}
 	err := s.inParts(ids, func(list string, args []any) error {

@@ -41,7 +41,8 @@ const sentTo = `SELECT sent_at FROM (SELECT id, sent_at FROM messages WHERE tena
 	ORDER BY sent_at DESC LIMIT $3`
 
 // HeldBefore counts the messages of m's tenant that are held for the same reason, until a time before within (zero: any), and are to go before
-// m: those of higher lanes and the older ones of its own, but none that will have expired by then. It counts no more than limit.
+// m: those of higher lanes and the older ones of its own, but none that will have expired by then, and none of a bulk that is paused or canceled. It counts
+// no more than limit.
 func (s *Store) HeldBefore(ctx context.Context, m *gateway.Message, reason gateway.Failure, within time.Time, limit int) (int, error) {
 	until := int64(math.MaxInt64)
 	if !within.IsZero() {
